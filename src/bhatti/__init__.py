@@ -1,0 +1,1 @@
+"""bhatti: a Linux machine of its own for every AI coding agent."""

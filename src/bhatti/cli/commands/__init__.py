@@ -1,0 +1,1 @@
+"""One module per noun; loaded only when its command is called."""

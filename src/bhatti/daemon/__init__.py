@@ -1,0 +1,1 @@
+"""Settings, start, recovery, stop, exclusivity per sandbox, logs."""

@@ -1,0 +1,1 @@
+"""What runs sandboxes: one ABC (`base`), one registry, one package per engine."""

@@ -1,0 +1,140 @@
+"""What an engine is. This file has the only copy of these docstrings; engines add what is special to them.
+
+An engine makes, keeps and ends machines. It owns one directory per sandbox and writes there whatever it needs to find
+its machines again: the daemon may be killed at any moment, the machines go on, and the next daemon's engine `adopt`s
+them. An engine never touches the store and never decides policy.
+
+Everything that happens *inside* a sandbox (exec, files, terminals, tunnels) goes through the `GuestLink` that `link`
+returns, so that it is the same code on every engine.
+"""
+
+import abc
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from bhatti.guestlink.client import GuestLink
+from bhatti.model.sandbox import SandboxSpec, Status, Temperature
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What this engine can do on this host; the API shows it and the conformance suite skips by it."""
+
+    own_kernel: bool
+    pause: bool
+    memory_snapshot: bool
+    fork: bool
+    bridge_network: bool
+    hotplug_volumes: bool
+    rootless: bool
+
+
+class CauseOfDeath(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a machine is not running any more.
+
+    `kind` is one of `exit`, `guest-panic`, `killed`, `oom`, `boot-failed`, `host-crash`, `operator`; `detail` is for
+    people; `console_tail` holds the last lines of the console, at most 4 KiB.
+    """
+
+    kind: str
+    detail: str
+    console_tail: str = ""
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine as its engine sees it now.
+
+    `how` says which way it came to life (`booted`, `forked`, `restored`, `disk-boot`) and `why` the reason for that
+    way; `timings_ms` has the milliseconds that each part of the last start took.
+    """
+
+    id: str
+    status: Status
+    temperature: Temperature
+    address: str | None = None
+    pid: int | None = None
+    accelerator: str = ""
+    how: str = "booted"
+    why: str = ""
+    timings_ms: dict[str, float] = {}
+    cause: CauseOfDeath | None = None
+
+
+ProgressCallback = Callable[[str], None]
+"""Called with the name of each stage as it begins (`layer`, `boot`, `agent` …); must not block."""
+
+
+class Engine(abc.ABC):
+    """One way to run sandboxes.
+
+    Use as an async context manager: entering checks that the host has what the engine needs, leaving closes links and
+    monitors but leaves machines running. All methods raise `NotFound` for an id the engine does not have. None of them
+    takes a lock per sandbox: the daemon makes exclusive calls one at a time (`daemon.exclusive`).
+    """
+
+    name: str
+
+    @property
+    @abc.abstractmethod
+    def capabilities(self) -> Capabilities:
+        """What this engine can do on this host. Constant once the engine has been entered."""
+
+    async def __aenter__(self) -> Self:
+        """Check the host and take up what is needed; raises `MissingDependency` naming the package to install."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Call `aclose`."""
+        await self.aclose()
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Free connections and tasks; machines go on running. Idempotent; frees even when it fails."""
+
+    @abc.abstractmethod
+    async def adopt(self) -> list[Machine]:
+        """Find the machines that an earlier engine left and take them over; return all of them.
+
+        A machine is the earlier one only if pid, start time and monitor agree; one that is gone is returned as
+        `failed` with its cause. Half-made machines without a complete record are undone. Call once, before anything
+        else.
+        """
+
+    @abc.abstractmethod
+    async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+        """Make a machine and wait until its agent answers: nothing → `running`.
+
+        Raises `NotFound` (image), `CorruptData` (image), `OutOfSpace`, `MissingDependency`, `EngineFailure` (the
+        process died during boot; the message has the console's tail), `GuestTimeout` (it never answered).
+        Whatever is raised, and when cancelled, nothing of the machine is left.
+        """
+
+    @abc.abstractmethod
+    async def destroy(self, sandbox_id: str) -> None:
+        """End the machine in whatever state it is and remove all it had, disk included.
+
+        Shielded against cancellation: once begun it ends. Safe to repeat until it succeeds.
+        """
+
+    @abc.abstractmethod
+    async def status(self, sandbox_id: str) -> Machine:
+        """Return the machine as it is now; asks the host (process, monitor), never the guest. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def list(self) -> list[Machine]:
+        """Return all machines of this engine, oldest first. Safe to cancel."""
+
+    @abc.abstractmethod
+    def link(self, sandbox_id: str) -> GuestLink:
+        """Return the connection pool to the guest's agent; the engine owns and closes it.
+
+        Raises `Conflict` (code `not-running`) when the machine is not hot.
+        """
+
+    @abc.abstractmethod
+    def console(self, sandbox_id: str, *, max_bytes: int = 65_536) -> str:
+        """Return the last `max_bytes` of what the guest wrote to its console, undecodable bytes replaced."""

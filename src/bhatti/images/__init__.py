@@ -1,0 +1,1 @@
+"""Kernel, initramfs, base image and the drives of a sandbox."""

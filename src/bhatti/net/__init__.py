@@ -1,0 +1,1 @@
+"""Bridge, taps, addresses and the one firewall table of our own."""

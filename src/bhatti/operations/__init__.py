@@ -1,0 +1,1 @@
+"""Every API operation, declared once; routes, SDKs and OpenAPI derive from this table."""

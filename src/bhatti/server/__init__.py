@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket API: authentication, limits, error map, routes per noun."""

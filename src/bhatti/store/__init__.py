@@ -1,0 +1,1 @@
+"""What the daemon remembers, in SQLite: one writer thread, forward migrations."""
