@@ -1,0 +1,68 @@
+import re
+
+import msgspec
+import pytest
+
+from bhatti import errors
+from bhatti.errors import BhattiError, Busy, Conflict, EngineFailure, ErrorBody, NotFound, from_body
+
+
+def all_classes(cls: type[BhattiError] = BhattiError) -> list[type[BhattiError]]:
+    return [cls, *(found for child in cls.__subclasses__() for found in all_classes(child))]
+
+
+def test_the_tree_stays_small_and_is_drawn_in_the_docstring() -> None:
+    classes = all_classes()
+    assert len(classes) <= 15
+    assert errors.__doc__ is not None
+    for cls in classes:
+        assert cls.__name__ in errors.__doc__
+
+
+@pytest.mark.parametrize("cls", all_classes())
+def test_every_class_has_a_code_a_status_and_an_exit_code(cls: type[BhattiError]) -> None:
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", cls.code)
+    assert 400 <= cls.http_status <= 599
+    assert 1 <= cls.exit_code <= 125, "126 and above mean something to shells"
+
+
+@pytest.mark.parametrize("cls", all_classes())
+def test_the_docstring_table_tells_the_truth(cls: type[BhattiError]) -> None:
+    if cls is BhattiError:
+        return
+    row = re.search(rf"{cls.__name__}\s+(\d+)\s+exit\s+(\d+)", errors.__doc__ or "")
+    assert row is not None
+    assert (int(row[1]), int(row[2])) == (cls.http_status, cls.exit_code)
+
+
+def test_codes_are_unique_and_all_known() -> None:
+    classes = [cls for cls in all_classes() if cls is not BhattiError]
+    assert {cls.code: cls for cls in classes} == errors.CLASSES_BY_CODE
+
+
+@pytest.mark.parametrize("cls", [cls for cls in all_classes() if cls is not BhattiError])
+def test_an_error_survives_the_way_through_the_api(cls: type[BhattiError]) -> None:
+    sent = cls("what went wrong", hint="do that")
+    received = from_body(cls.http_status, msgspec.json.decode(msgspec.json.encode(sent.body("req_1")), type=ErrorBody))
+    assert type(received) is cls
+    assert (received.message, received.hint, received.code) == ("what went wrong", "do that", cls.code)
+
+
+def test_a_narrower_code_keeps_the_class_of_its_status() -> None:
+    received = from_body(404, NotFound("no sandbox 'x'", code="sandbox-not-found").body())
+    assert type(received) is NotFound
+    assert received.code == "sandbox-not-found"
+
+
+def test_an_unknown_status_becomes_the_root_class() -> None:
+    assert type(from_body(418, ErrorBody(error="teapot", code="teapot"))) is BhattiError
+
+
+def test_busy_is_a_conflict_that_can_be_told_apart() -> None:
+    assert issubclass(Busy, Conflict)
+    assert Busy.http_status == Conflict.http_status
+    assert Busy.exit_code != Conflict.exit_code
+
+
+def test_absent_parts_are_absent_from_the_body() -> None:
+    assert msgspec.json.encode(EngineFailure("died").body()) == b'{"error":"died","code":"engine-failure"}'
