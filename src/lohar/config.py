@@ -1,7 +1,7 @@
 """What the agent knows about the machine it serves: the config drive's `config.json`, decoded and checked.
 
 The host writes the file (`bhatti.images.config_drive`); nobody inside the guest can change it, because the drive is
-read-only. The agent still refuses what makes no sense, so that a wrong drive fails at boot and not at the first command.
+read-only. The agent still refuses what makes no sense, so that a wrong drive fails at boot and not at some command.
 """
 
 import base64
@@ -9,7 +9,9 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 DEFAULT_HOSTNAME = "bhatti"
 DEFAULT_USER = "lohar"
@@ -148,21 +150,21 @@ class _Reader:
         self._raw = raw
 
     def text(self, key: str) -> str:
-        return self._typed(key, str, "")
+        return self._typed(key, str) or ""
 
     def number(self, key: str) -> int:
-        return self._typed(key, int, 0)
+        return self._typed(key, int) or 0
 
     def mapping(self, key: str) -> dict[str, Any]:
-        return self._typed(key, dict, {})
+        return self._typed(key, dict) or {}
 
     def sequence(self, key: str) -> list[Any]:
-        return self._typed(key, list, [])
+        return self._typed(key, list) or []
 
-    def _typed(self, key: str, kind: type, empty: Any) -> Any:  # noqa: ANN401 - the callers name the type
+    def _typed(self, key: str, kind: type[_T]) -> _T | None:
         value = self._raw.get(key)
         if value is None:
-            return empty
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            return None
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise ConfigError(f"{key}: expected {kind.__name__}, got {type(value).__name__}")
         return value
