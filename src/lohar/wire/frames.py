@@ -1,0 +1,246 @@
+"""Frames: the byte layout of everything that crosses the wire.
+
+    u32 length, big-endian | u8 type | payload        length = 1 + len(payload), at most `Limits.frame_length`
+
+No input or output happens here. Shells read bytes, `feed` them, and act on `frames()`; they send what `encode` returns
+in one write. Ports, types and payload layouts are those of the reference protocol, with our additions.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+
+from lohar.wire.limits import LIMITS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Buffer = bytes | bytearray | memoryview
+
+CONTROL_PORT = 1024
+FORWARD_PORT = 1025
+
+LENGTH_SIZE = 4
+HEADER_SIZE = 5
+"""Length and type."""
+
+
+class FrameType(enum.IntEnum):
+    """Every type byte. An unknown one is no frame error: the agent answers it with `unexpected frame type 0xNN`."""
+
+    STDIN = 0x01
+    STDOUT = 0x02
+    STDERR = 0x03
+    RESIZE = 0x04
+    EXIT = 0x05
+    ERROR = 0x06
+    KILL = 0x07
+    EXEC_REQ = 0x10
+    AUTH = 0x11
+    CONFIG_REQ = 0x12
+    CONFIG_RESP = 0x13
+    IDENTITY_REQ = 0x14
+    IDENTITY_RESP = 0x15
+    RESUMED_REQ = 0x16
+    RESUMED_RESP = 0x17
+    SYNC_REQ = 0x18
+    SYNC_RESP = 0x19
+    FWD_REQ = 0x20
+    FWD_RESP = 0x21
+    EXEC_LIST_REQ = 0x30
+    EXEC_LIST_RESP = 0x31
+    EXEC_KILL = 0x32
+    SESSION_INFO = 0x33
+    ACTIVITY_REQ = 0x40
+    ACTIVITY_RESP = 0x41
+    FACTS_REQ = 0x42
+    FACTS_RESP = 0x43
+    FILE_READ_REQ = 0x50
+    FILE_READ_RESP = 0x51
+    FILE_WRITE_REQ = 0x52
+    FILE_WRITE_RESP = 0x53
+    FILE_STAT_REQ = 0x54
+    FILE_STAT_RESP = 0x55
+    FILE_LS_REQ = 0x56
+    FILE_LS_RESP = 0x57
+    FILE_WATCH_REQ = 0x58
+    FILE_WATCH_EVENT = 0x59
+    SYSTEMCTL_REQ = 0x60
+    SYSTEMCTL_RESP = 0x61
+    HELLO_REQ = 0x70
+    HELLO_RESP = 0x71
+
+
+class FrameError(Exception):
+    """The byte stream is not a sequence of frames; the connection that carried it cannot be used any more."""
+
+
+class FrameTooLarge(FrameError):
+    """A length field, or a payload to be sent, is above the limit."""
+
+
+class EmptyFrame(FrameError):
+    """A length field of zero: there is not even a type."""
+
+
+class UnexpectedEOF(FrameError):
+    """The stream ended inside a frame."""
+
+
+_HEADER = struct.Struct(">IB")
+_RESIZE = struct.Struct(">HH")
+_EXIT = struct.Struct(">i")
+_unpack_header = _HEADER.unpack_from
+
+
+def header(kind: int, size: int, *, max_length: int = LIMITS.frame_length) -> bytes:
+    """Return the five bytes before a payload of `size` bytes, for shells that send the payload from elsewhere.
+
+    Raises `FrameTooLarge` when the frame would be above `max_length`.
+    """
+    if size >= max_length:
+        raise FrameTooLarge(f"payload of {size} bytes, at most {max_length - 1} fit into a frame")
+    return _HEADER.pack(size + 1, kind)
+
+
+def encode(kind: int, payload: Buffer = b"", *, max_length: int = LIMITS.frame_length) -> bytes:
+    """Return one frame. Raises `FrameTooLarge` when it would be above `max_length` (length field, in bytes)."""
+    size = len(payload)
+    if size >= max_length:
+        raise FrameTooLarge(f"payload of {size} bytes, at most {max_length - 1} fit into a frame")
+    return _HEADER.pack(size + 1, kind) + payload
+
+
+def try_parse(buffer: Buffer, *, max_length: int = LIMITS.frame_length) -> tuple[int, int, int] | None:
+    """Look for one frame at the start of `buffer`: (type, where its payload starts, its total size), or None.
+
+    None means that the frame is incomplete or impossible (length 0 or above `max_length`). What follows the frame is
+    ignored.
+    """
+    if len(buffer) < HEADER_SIZE:
+        return None
+    length, kind = _unpack_header(buffer)
+    if not 1 <= length <= max_length or len(buffer) < 4 + length:
+        return None
+    return kind, HEADER_SIZE, 4 + length
+
+
+class FrameParser:
+    """Cuts a byte stream into frames, however it was chunked.
+
+    Complete frames come out of `frames()` in order. A broken length raises at the frame that has it, after the good
+    frames before it were handed out, and at every call from then on. `max_length` bounds the length field and so the
+    memory that a peer can make us hold.
+    """
+
+    __slots__ = ("_chunks", "_error", "_held", "_max_length", "_needed")
+
+    def __init__(self, *, max_length: int = LIMITS.frame_length) -> None:
+        self._max_length = max_length
+        self._chunks: list[Buffer] = []
+        self._held = 0  # bytes in _chunks
+        self._needed = LENGTH_SIZE  # bytes that the first frame in _chunks needs, as far as is known
+        self._error: FrameError | None = None
+
+    @property
+    def buffered(self) -> int:
+        """Bytes fed and not yet handed out as frames."""
+        return self._held
+
+    def feed(self, data: Buffer) -> None:
+        """Take the next bytes of the stream. A mutable buffer must stay as it is until `frames()` was called."""
+        if data:
+            self._chunks.append(data)
+            self._held += len(data)
+
+    def feed_eof(self) -> None:
+        """Say that the stream has ended. Raises `UnexpectedEOF` inside a frame; between frames it is a clean end."""
+        if self._error is None and self._held:
+            raise UnexpectedEOF(f"stream ended inside a frame, {self._held} bytes into it")
+
+    def frames(self) -> list[tuple[int, bytes]]:
+        """Return all complete frames as (type, payload). Raises `FrameError` for an impossible length."""
+        if self._held < self._needed:
+            # Large payloads wait here as a list of chunks: joined once, when the last byte is there.
+            return self._raise() if self._error is not None else []
+        chunks = self._chunks
+        data = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        size = len(data)
+        limit = self._max_length
+        unpack = _unpack_header
+        result: list[tuple[int, bytes]] = []
+        append = result.append
+        start = 0
+        body = HEADER_SIZE
+        while body <= size:
+            length, kind = unpack(data, start)
+            end = body - 1 + length
+            if end > size or not 0 < length <= limit:
+                break
+            append((kind, data[body:end]))
+            start = end
+            body = end + HEADER_SIZE
+        self._keep(data, start)
+        return result or (self._raise() if self._error is not None else result)
+
+    def _keep(self, data: bytes, start: int) -> None:
+        rest = data[start:]
+        self._held = len(rest)
+        self._chunks = [rest] if rest else []
+        self._needed = LENGTH_SIZE
+        if len(rest) >= LENGTH_SIZE:
+            length = int.from_bytes(rest[:LENGTH_SIZE], "big")
+            if length == 0:
+                self._error = EmptyFrame("length field is 0, there is no type byte")
+            elif length > self._max_length:
+                self._error = FrameTooLarge(f"length field is {length}, at most {self._max_length} are allowed")
+            self._needed = LENGTH_SIZE + length
+
+    def _raise(self) -> list[tuple[int, bytes]]:
+        assert self._error is not None
+        self._chunks.clear()
+        self._held = 0
+        self._needed = LENGTH_SIZE
+        raise self._error
+
+
+def encode_resize(rows: int, cols: int) -> bytes:
+    """Return the payload of RESIZE; both are 0 to 65535."""
+    return _RESIZE.pack(rows, cols)
+
+
+def parse_resize(payload: Buffer) -> tuple[int, int] | None:
+    """Return (rows, cols), or None if the payload is shorter than 4 bytes. What follows is ignored."""
+    if len(payload) < _RESIZE.size:
+        return None
+    rows, cols = _RESIZE.unpack_from(payload)
+    return rows, cols
+
+
+def encode_exit(code: int, detail: bytes = b"") -> bytes:
+    """Return the payload of EXIT: a signed 32-bit code, and `detail` (JSON of `ExitInfo`) for who asked for it."""
+    return _EXIT.pack(code) + detail
+
+
+def parse_exit(payload: Buffer) -> tuple[int, bytes] | None:
+    """Return (code, detail), or None if the payload is shorter than 4 bytes. Detail is empty from an older agent."""
+    if len(payload) < _EXIT.size:
+        return None
+    return _EXIT.unpack_from(payload)[0], bytes(payload[_EXIT.size :])
+
+
+def unexpected(kind: int) -> str:
+    """Return the words with which a peer refuses a type that it does not know or expect; clients look for them."""
+    return f"unexpected frame type 0x{kind:02x}"
+
+
+def is_unexpected(message: str, kind: int) -> bool:
+    """Tell whether an ERROR's text says that the peer does not know the type `kind`, that is: is too old for it."""
+    return "unexpected frame type" in message and f"0x{kind:02x}" in message.lower()
+
+
+def encode_all(frames: Iterable[tuple[int, Buffer]], *, max_length: int = LIMITS.frame_length) -> bytes:
+    """Return several frames as one string of bytes, for one write."""
+    return b"".join([encode(kind, payload, max_length=max_length) for kind, payload in frames])
