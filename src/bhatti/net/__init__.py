@@ -1,1 +1,1 @@
-"""Bridge, taps, addresses and the one firewall table of our own."""
+"""What the host's kernel does for the machines' network: taps, bridges, addresses, one nft table. All of it blocks."""

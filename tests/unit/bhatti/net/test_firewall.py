@@ -1,0 +1,79 @@
+import subprocess
+from ipaddress import IPv4Network
+
+import pytest
+
+from bhatti.errors import EngineFailure, MissingDependency
+from bhatti.net import firewall
+from bhatti.net.firewall import GuestNetwork
+
+ONE = GuestNetwork("bhtest", IPv4Network("10.9.8.0/24"))
+TWO = GuestNetwork("bhtest2", IPv4Network("10.9.7.0/24"))
+
+
+def ruleset() -> str:
+    return subprocess.run(["/usr/sbin/nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.usefixtures("namespace")
+def test_replacing_the_table_twice_is_replacing_it_once() -> None:
+    firewall.replace_table("bhatti_test", [ONE])
+    first = ruleset()
+    firewall.replace_table("bhatti_test", [ONE])
+    assert ruleset() == first
+    assert first.count("masquerade") == 1
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_replacement_leaves_nothing_of_the_earlier_networks() -> None:
+    firewall.replace_table("bhatti_test", [ONE, TWO])
+    firewall.replace_table("bhatti_test", [TWO])
+    assert "10.9.8.0" not in ruleset()
+    assert "10.9.7.0/24" in ruleset()
+
+
+@pytest.mark.usefixtures("namespace")
+def test_other_tables_are_untouched() -> None:
+    subprocess.run(["/usr/sbin/nft", "add", "table", "inet", "somebody"], check=True)
+    firewall.replace_table("bhatti_test", [ONE])
+    firewall.remove_table("bhatti_test")
+    assert ruleset() == "table inet somebody {\n}\n"
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_table_exists_from_replace_to_remove_and_removing_again_is_harmless() -> None:
+    assert not firewall.table_exists("bhatti_test")
+    firewall.replace_table("bhatti_test", [ONE])
+    assert firewall.table_exists("bhatti_test")
+    assert not firewall.table_exists("bhatti")
+    firewall.remove_table("bhatti_test")
+    firewall.remove_table("bhatti_test")
+    assert not firewall.table_exists("bhatti_test")
+
+
+@pytest.mark.usefixtures("namespace")
+def test_what_nft_refuses_is_reported_in_its_own_words() -> None:
+    with pytest.raises(EngineFailure, match=r"nft refused our table: .*syntax error") as caught:
+        firewall.replace_table("no such name!", [ONE])
+    assert caught.value.code == "network-failure"
+
+
+def test_bridges_of_one_table_cannot_reach_each_other() -> None:
+    script = firewall.render("bhatti_test", [ONE, TWO])
+    assert 'iifname "bhtest" oifname "bhtest2" drop' in script
+    assert 'iifname "bhtest2" oifname "bhtest" drop' in script
+
+
+@pytest.mark.usefixtures("namespace")
+def test_forwarding_is_on_afterwards() -> None:
+    firewall.IP_FORWARD.write_text("0\n")
+    firewall.enable_forwarding()
+    firewall.enable_forwarding()
+    assert firewall.IP_FORWARD.read_text() == "1\n"
+
+
+def test_without_nft_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, path: None)
+    with pytest.raises(MissingDependency) as caught:
+        firewall.find_nft()
+    assert caught.value.hint == "apt install nftables"
