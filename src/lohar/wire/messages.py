@@ -100,7 +100,8 @@ class ExecRequest(Record):
 
     From `timeout_sec` on: revision 2. `user` is a name or a number. `since` is the cursor from which output shall be
     replayed (all that is kept when unset). `takeover` false refuses to steal an attached session, as `if_detached`
-    true does (the reference's later name for it).
+    true does (the reference's later name for it). `kill_on_eof`: the end of the stream means that the host is lost,
+    not that stdin ends; a client sets it that ends stdin with an empty STDIN frame.
     """
 
     argv: tuple[str, ...] = items(text(), default=())
@@ -115,6 +116,7 @@ class ExecRequest(Record):
     user: str = text(default="", maximum=NAME_MAX)
     no_stdin: bool = flag()
     exit_info: bool = flag()
+    kill_on_eof: bool = flag()
     detach: bool = flag()
     output_file: str = text(default="", maximum=PATH_MAX)
     session: bool = flag()
