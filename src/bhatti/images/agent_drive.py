@@ -1,0 +1,146 @@
+"""The agent drive: a Python of its own and lohar, on a read-only file system that every guest mounts.
+
+Nothing on it depends on the guest's root file system: own loader, own C library, own standard library. All modules are
+compiled, without sources, so that importing looks for no caches and never writes.
+
+    /lib/ld.so  /lib/*.so.*          loader and libraries
+    /bin/python3                     the interpreter
+    /lib/python3.X/                  standard library, and in it the package lohar
+    /run                             the command line that starts the agent, one word a line
+"""
+
+import hashlib
+from collections.abc import Iterable
+from importlib import resources
+from pathlib import Path
+
+from bhatti.errors import CorruptData
+from bhatti.images.ext4 import make_ext4
+from bhatti.images.programs import run_program
+
+MOUNT_POINT = "/run/bhatti/agent"
+
+LIBRARIES = ("libc.so.6", "libm.so.6", "libz.so.1", "libexpat.so.1", "libffi.so.8")
+"""What Debian's python3.X-minimal and the extension modules below are linked with."""
+
+EXTENSIONS = ("_ctypes", "_json", "_typing", "mmap", "resource", "termios")
+"""Extension modules that the agent imports and that are not compiled into Debian's interpreter."""
+
+LEFT_OUT = {
+    "asyncio", "concurrent", "curses", "dbm", "distutils", "email", "html", "http", "idlelib", "lib2to3",
+    "multiprocessing", "pydoc_data", "site-packages", "sqlite3", "test", "tkinter", "tomllib", "turtledemo", "unittest",
+    "venv", "wsgiref", "xml", "xmlrpc", "zoneinfo", "lib-dynload", "dist-packages", "__pycache__",
+}  # fmt: skip
+"""Parts of the standard library that a guest agent has no use for: they would be two thirds of the drive."""
+
+_PRELOAD = b"/etc/ld.so.preload\0"
+_NO_PRELOAD = b"/run/bhatti/none\0\0\0"
+"""The loader obeys this file of the guest's root, where anybody could name a library made for another C library."""
+
+
+def unpack_runtime(packages_root: Path, into: Path, python: str) -> None:
+    """Lay the interpreter `python` (such as `python3.11`) out in `into`, from packages unpacked in `packages_root`.
+
+    Raises `CorruptData` when a file that must be in those packages is not there.
+    """
+    library = into / "lib"
+    (into / "bin").mkdir(parents=True)
+    (library / python / "lib-dynload").mkdir(parents=True)
+    _copy(_find(packages_root, "ld-linux-x86-64.so.2"), library / "ld.so", patch=True)
+    for name in LIBRARIES:
+        _copy(_find(packages_root, name), library / name)
+    _copy(packages_root / "usr/bin" / python, into / "bin" / "python3")
+    stdlib = packages_root / "usr/lib" / python
+    for name in EXTENSIONS:
+        for extension in stdlib.glob(f"lib-dynload/{name}.cpython-*.so"):
+            _copy(extension, library / python / "lib-dynload" / extension.name)
+    # Without docstrings and assertions: a third of the memory and reading time of the code that the agent imports.
+    unpacked = [*interpreter(into)[:-1], str(packages_root / "usr/bin" / python)]
+    compile_tree(unpacked, stdlib, library / python, optimize=2, left_out=sorted(LEFT_OUT))
+
+
+def compile_tree(python: list[str], source: Path, into: Path, *, optimize: int, left_out: Iterable[str] = ()) -> None:
+    """Compile all modules of `source` into sourceless `.pyc` files below `into`.
+
+    `python` is the command line of the interpreter that will run them: only it knows its own byte code. Raises
+    `EngineFailure` when a module does not compile.
+    """
+    with resources.as_file(resources.files("bhatti.images") / "compile_modules.py") as script:
+        run_program([*python, "-I", "-S", script, source, into, str(optimize), *left_out])
+
+
+def interpreter(root: Path) -> list[str]:
+    """Return the command line that runs the interpreter of an unpacked runtime on this host."""
+    library = str(root / "lib")
+    return [str(root / "lib/ld.so"), "--inhibit-cache", "--library-path", library, str(root / "bin/python3")]
+
+
+def make_agent_drive(path: Path, tree: Path, *, held_lock: int | None = None) -> None:
+    """Create the drive's image at `path` from a copy of an unpacked runtime; this installation's lohar is added."""
+    python = next((tree / "lib").glob("python3.*"))
+    compile_tree(interpreter(tree), lohar_source(), python / "lohar", optimize=0)
+    (tree / "run").write_text("".join(f"{word}\n" for word in start_command()))
+    size = sum(f.stat().st_size + 4096 for f in tree.rglob("*"))
+    make_ext4(
+        path,
+        # A tenth for the file system's own tables; the image is sparse and read-only, so generosity costs nothing.
+        (size * 11 // 10 + (4 << 20)) & ~4095,
+        label="bhatti-agent",
+        source=tree,
+        options=("-b", "4096", "-O", "none,extent,filetype,dir_index,sparse_super", "-E", "root_owner=0:0"),
+        held_lock=held_lock,
+    )
+
+
+def start_command() -> list[str]:
+    """Return the command line that starts the agent in a guest, as PID 1.
+
+    The loader is named explicitly so that the guest's own is never used; `-I -S` keep the guest's environment and
+    site directories out, `-c` instead of `-m` saves importing runpy.
+    """
+    return [
+        f"{MOUNT_POINT}/lib/ld.so",
+        "--inhibit-cache",
+        "--library-path",
+        f"{MOUNT_POINT}/lib",
+        f"{MOUNT_POINT}/bin/python3",
+        "-I",
+        "-S",
+        "-B",
+        "-X",
+        "utf8",
+        "-c",
+        "from lohar.__main__ import main; main()",
+    ]
+
+
+def lohar_source() -> Path:
+    """Return the directory of the installed package lohar."""
+    with resources.as_file(resources.files("lohar")) as path:
+        return path
+
+
+def lohar_digest() -> str:
+    """Return the digest of lohar's sources: a new one means that the agent drive must be made again."""
+    source = lohar_source()
+    digest = hashlib.sha256()
+    for path in sorted(source.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(source)}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _find(root: Path, name: str) -> Path:
+    for path in sorted(root.rglob(name)):
+        if path.is_file():
+            return path
+    raise CorruptData(f"the packages of the agent's Python do not contain {name}")
+
+
+def _copy(source: Path, target: Path, *, patch: bool = False) -> None:
+    content = source.read_bytes()
+    if patch:
+        content = content.replace(_PRELOAD, _NO_PRELOAD)
+    target.write_bytes(content)
+    target.chmod(0o755)

@@ -1,0 +1,207 @@
+"""All images of one directory: what `bhatti image build` makes, and what an engine boots."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bhatti.errors import CorruptData, InvalidRequest, NotFound
+from bhatti.images import base_image
+from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, write_durably
+from bhatti.images.guest_parts import PartsBuilder
+from bhatti.images.packages import Apt
+from bhatti.images.progress import Progress, silent
+from bhatti.model.sandbox import NAME_PATTERN
+
+BASE = "base"
+BASE_RECIPE = 1
+"""Raise it when `base.sh` or the list of packages changes: existing base images are then built again."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootFiles:
+    """What a guest boots from. All are read-only and shared; `digests` has the sha256 of each by its field's name."""
+
+    kernel: Path
+    initramfs: Path
+    agent: Path
+    base: Path
+    digests: dict[str, str]
+    image: str
+
+
+class Image(msgspec.Struct, frozen=True, kw_only=True):
+    """An image as people see it. `size_bytes` is the file system's size, `stored_bytes` what it takes on the disk."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    stored_bytes: int
+    created_at: float
+    kernel: str
+    source: str
+
+
+class ImageRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A name and the artefact that it stands for; `source` says where it came from, for people."""
+
+    name: str
+    root_key: str
+    source: str
+
+
+class ImageStore:
+    """The images below one directory. All methods block; they may be called from any thread or process."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._artefacts = ArtefactStore(directory)
+        self._parts = PartsBuilder(directory, self._artefacts)
+
+    def build(self, name: str = BASE, *, refresh: bool = False, progress: Progress | None = None) -> Image:
+        """Build what is missing of the image, or damaged, or out of date with this version of bhatti.
+
+        With `refresh` the packages are asked for again and newer ones taken. Killed at any point, it can be run again
+        and reuses what was finished; two at once wait for each other. Raises `MissingDependency`, `OutOfSpace`,
+        `EngineFailure` (codes `download-failed`, `image-build-failed`, …), `InvalidRequest` for a name other than
+        `base`.
+        """
+        if name != BASE:
+            raise InvalidRequest(f"there is no recipe for an image {name!r}", hint=f"only {BASE!r} can be built")
+        report = progress or silent
+        with self._artefacts.locked(report) as lock, self._artefacts.staging() as work:
+            apt = Apt(work / "apt", held_lock=lock)
+            self._parts.ensure(apt, lock=lock, refresh=refresh, progress=report)
+            root = None if refresh else self._root(name)
+            if root is None:
+                root = self._build_base(apt, lock, report)
+            record = ImageRecord(name=name, root_key=root.key, source=root.manifest.details["source"])
+            self._record_path(name).parent.mkdir(exist_ok=True)
+            write_durably(self._record_path(name), msgspec.json.encode(record))
+        return self._image(record)
+
+    def boot_files(self, name: str) -> BootFiles:
+        """Return the files to boot `name` from, after a quick check of each.
+
+        If this installation's agent is newer than the one on the agent drive, the drive is made again first: a second
+        of work. Raises `NotFound` (code `image-not-found`) and `CorruptData` (code `image-corrupt`).
+        """
+        record = self._read_record(name)
+        if record is None:
+            raise _not_found(name)
+        root = self._artefacts.find("root", record.root_key)
+        if root is None:
+            raise CorruptData(f"the files of image {name!r} are gone", hint=REBUILD_HINT, code="image-corrupt")
+        parts = self._parts.current()
+        files = {
+            "kernel": (parts.kernel, "vmlinux"),
+            "initramfs": (parts.initramfs, "initramfs.cpio"),
+            "agent": (parts.agent, "agent.ext4"),
+            "base": (root, "root.ext4"),
+        }
+        return BootFiles(
+            **{field: artefact.checked(file) for field, (artefact, file) in files.items()},
+            digests={field: artefact.sha256(file) for field, (artefact, file) in files.items()},
+            image=name,
+        )
+
+    def verify(self, name: str) -> None:
+        """Read every file that `name` boots from and compare digests; raises like `boot_files`. Takes seconds."""
+        self.boot_files(name)
+        parts, record = self._parts.current(), self._read_record(name)
+        root = self._artefacts.find("root", record.root_key) if record else None
+        for artefact in (parts.kernel, parts.initramfs, parts.agent, root):
+            if artefact is not None:
+                artefact.verify()
+
+    def remove(self, name: str) -> None:
+        """Forget the image; its files go with the next `collect`. Raises `NotFound` (code `image-not-found`)."""
+        try:
+            self._record_path(name).unlink()
+        except FileNotFoundError as error:
+            raise _not_found(name) from error
+
+    def collect(self, in_use: set[str]) -> int:
+        """Remove all artefacts that no image refers to and return how many bytes that freed.
+
+        `in_use` holds the sha256 digests (`BootFiles.digests`) that sandboxes, sleeping ones too, were booted from:
+        they cannot wake without exactly those files.
+        """
+        freed = 0
+        with self._artefacts.locked(silent):
+            keep = self._parts.referenced_keys()
+            keep |= {("root", record.root_key) for record in self._records()}
+            for artefact in self._artefacts.all():
+                files = artefact.manifest.files
+                if (artefact.manifest.kind, artefact.key) in keep or in_use & {f.sha256 for f in files.values()}:
+                    continue
+                freed += sum((artefact.directory / name).stat().st_blocks * 512 for name in files)
+                self._artefacts.remove(artefact)
+        return freed
+
+    def _build_base(self, apt: Apt, lock: int, progress: Progress) -> Artefact:
+        suite = base_image.host_suite(Path("/etc/os-release").read_text(encoding="utf-8"))
+        progress("base image", 0, 1)
+        apt.ensure_updated()
+        with self._artefacts.staging() as work:
+            files = work / "files"
+            files.mkdir()
+            versions = base_image.build_base(
+                files / "root.ext4",
+                work,
+                suite,
+                apt.debian_sources(suite),
+                held_lock=lock,
+                on_step=lambda done, total: progress("base image", done, total),
+            )
+            details = {"source": f"Debian {suite}"}
+            return self._artefacts.commit(files, "root", BASE_RECIPE, versions, details)
+
+    def _root(self, name: str) -> Artefact | None:
+        record = self._read_record(name)
+        return self._artefacts.find_intact("root", record.root_key, BASE_RECIPE) if record else None
+
+    def _image(self, record: ImageRecord) -> Image:
+        root = self._artefacts.find("root", record.root_key)
+        parts = self._parts.read_record()
+        assert root is not None
+        path = root.directory / "root.ext4"
+        return Image(
+            name=record.name,
+            digest=f"sha256:{root.sha256('root.ext4')}",
+            size_bytes=path.stat().st_size,
+            stored_bytes=path.stat().st_blocks * 512,
+            created_at=root.manifest.created_at,
+            kernel=parts.kernel_release if parts else "",
+            source=record.source,
+        )
+
+    def _records(self) -> Iterator[ImageRecord]:
+        for path in sorted((self.directory / "names").glob("*.json")):
+            record = self._read_record(path.stem)
+            if record is not None:
+                yield record
+
+    def _record_path(self, name: str) -> Path:
+        if not NAME_PATTERN.fullmatch(name):
+            raise _not_found(name)
+        return self.directory / "names" / f"{name}.json"
+
+    def _read_record(self, name: str) -> ImageRecord | None:
+        try:
+            return msgspec.json.decode(self._record_path(name).read_bytes(), type=ImageRecord)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            raise CorruptData(f"the record of image {name!r} is damaged: {error}", hint=REBUILD_HINT) from error
+
+    def list(self) -> list[Image]:  # last in the class: below it, `list` would mean this method
+        """Return all images that can be booted, by name; damaged ones are left out."""
+        return [self._image(r) for r in self._records() if self._artefacts.find("root", r.root_key)]
+
+
+def _not_found(name: str) -> NotFound:
+    return NotFound(
+        f"there is no image {name!r}", hint="build the base image: bhatti image build", code="image-not-found"
+    )
