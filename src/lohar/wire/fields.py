@@ -135,7 +135,7 @@ def real(*, default: float | None = MISSING, always: bool = False, minimum: floa
     return Field(check, default, always)
 
 
-def flag(*, default: bool = False, always: bool = False) -> Any:  # noqa: ANN401
+def flag(*, default: bool = MISSING, always: bool = False) -> Any:  # noqa: ANN401
     """Declare a truth value."""
 
     def check(field: str, value: Any) -> bool:  # noqa: ANN401

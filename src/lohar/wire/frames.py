@@ -16,6 +16,7 @@ from lohar.wire.limits import LIMITS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import NoReturn
 
     Buffer = bytes | bytearray | memoryview
 
@@ -162,9 +163,11 @@ class FrameParser:
 
     def frames(self) -> list[tuple[int, bytes]]:
         """Return all complete frames as (type, payload). Raises `FrameError` for an impossible length."""
+        if self._error is not None:
+            return self._refuse(self._error)
         if self._held < self._needed:
             # Large payloads wait here as a list of chunks: joined once, when the last byte is there.
-            return self._raise() if self._error is not None else []
+            return []
         chunks = self._chunks
         data = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
         size = len(data)
@@ -182,28 +185,28 @@ class FrameParser:
             append((kind, data[body:end]))
             start = end
             body = end + HEADER_SIZE
-        self._keep(data, start)
-        return result or (self._raise() if self._error is not None else result)
+        error = self._error = self._keep(data[start:])
+        return self._refuse(error) if error is not None and not result else result
 
-    def _keep(self, data: bytes, start: int) -> None:
-        rest = data[start:]
+    def _keep(self, rest: bytes) -> FrameError | None:
+        """Hold the beginning of the next frame; return what is wrong with its length, if anything is."""
         self._held = len(rest)
         self._chunks = [rest] if rest else []
         self._needed = LENGTH_SIZE
-        if len(rest) >= LENGTH_SIZE:
-            length = int.from_bytes(rest[:LENGTH_SIZE], "big")
-            if length == 0:
-                self._error = EmptyFrame("length field is 0, there is no type byte")
-            elif length > self._max_length:
-                self._error = FrameTooLarge(f"length field is {length}, at most {self._max_length} are allowed")
-            self._needed = LENGTH_SIZE + length
+        if len(rest) < LENGTH_SIZE:
+            return None
+        length = int.from_bytes(rest[:LENGTH_SIZE], "big")
+        self._needed += length
+        if length == 0:
+            return EmptyFrame("length field is 0, there is no type byte")
+        if length > self._max_length:
+            return FrameTooLarge(f"length field is {length}, at most {self._max_length} are allowed")
+        return None
 
-    def _raise(self) -> list[tuple[int, bytes]]:
-        assert self._error is not None
+    def _refuse(self, error: FrameError) -> NoReturn:
         self._chunks.clear()
         self._held = 0
-        self._needed = LENGTH_SIZE
-        raise self._error
+        raise error
 
 
 def encode_resize(rows: int, cols: int) -> bytes:

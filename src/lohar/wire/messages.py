@@ -92,9 +92,6 @@ class WatchKind(enum.StrEnum):
     MOVED_TO = "moved-to"
 
 
-# --- commands and sessions --------------------------------------------------------------------------------------------
-
-
 class ExecRequest(Record):
     """EXEC_REQ. With `session_id`: attach. Else with `tty`: a terminal session. Else a piped command.
 
@@ -106,7 +103,7 @@ class ExecRequest(Record):
 
     argv: tuple[str, ...] = items(text(), default=())
     env: Mapping[str, str] = mapping(text(), default={})
-    tty: bool = flag()
+    tty: bool = flag(default=False)
     rows: int = number(default=0, minimum=0, maximum=U16)
     cols: int = number(default=0, minimum=0, maximum=U16)
     cwd: str = text(default="", maximum=PATH_MAX)
@@ -114,17 +111,17 @@ class ExecRequest(Record):
     max_idle_sec: int = number(default=0, minimum=0, maximum=U32)
     timeout_sec: float = real(default=0.0, maximum=U32)
     user: str = text(default="", maximum=NAME_MAX)
-    no_stdin: bool = flag()
-    exit_info: bool = flag()
-    kill_on_eof: bool = flag()
-    detach: bool = flag()
+    no_stdin: bool = flag(default=False)
+    exit_info: bool = flag(default=False)
+    kill_on_eof: bool = flag(default=False)
+    detach: bool = flag(default=False)
     output_file: str = text(default="", maximum=PATH_MAX)
-    session: bool = flag()
+    session: bool = flag(default=False)
     ring_bytes: int = number(default=0, minimum=0, maximum=LIMITS.max_ring_bytes)
     since: int | None = number(default=None, minimum=0)
-    read_only: bool = flag()
+    read_only: bool = flag(default=False)
     takeover: bool = flag(default=True)
-    if_detached: bool = flag()
+    if_detached: bool = flag(default=False)
 
 
 class SessionInfo(Record):
@@ -136,10 +133,10 @@ class SessionInfo(Record):
 
     session_id: str = text(maximum=NAME_MAX)
     argv: str = text(default="", always=True)
-    tty: bool = flag(always=True)
-    running: bool = flag(always=True)
+    tty: bool = flag(default=False, always=True)
+    running: bool = flag(default=False, always=True)
     exit_code: int | None = number(default=None)
-    attached: bool = flag(always=True)
+    attached: bool = flag(default=False, always=True)
     created_at: int = number(default=0, always=True)
     offset: int | None = number(default=None, minimum=0)
     start: int | None = number(default=None, minimum=0)
@@ -178,9 +175,6 @@ class Detached(Record):
     output_file: str = text(maximum=PATH_MAX)
 
 
-# --- activity and facts -----------------------------------------------------------------------------------------------
-
-
 class ActivityInfo(Record):
     """ACTIVITY_RESP."""
 
@@ -215,9 +209,6 @@ class Facts(Record):
     last_activity_unix: int = number(default=0, always=True)
     uptime_ms: int = number(default=0, always=True, minimum=0)
     generation: int = number(default=0, always=True, minimum=0)
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
 
 
 class FileReadRequest(Record):
@@ -260,7 +251,7 @@ class FileListRequest(Record):
     """FILE_LS_REQ. `chunked` (revision 2): all entries, in as many FILE_LS_RESP as it takes, then EXIT 0."""
 
     path: str = text(maximum=PATH_MAX)
-    chunked: bool = flag()
+    chunked: bool = flag(default=False)
 
 
 class FileInfo(Record):
@@ -269,7 +260,7 @@ class FileInfo(Record):
     name: str = text(default="", always=True)
     size: int = number(default=0, always=True)
     mode: str = text(default="", always=True, maximum=16)
-    is_dir: bool = flag(always=True)
+    is_dir: bool = flag(default=False, always=True)
     mtime: int = number(default=0, always=True)
 
 
@@ -277,7 +268,7 @@ class WatchRequest(Record):
     """FILE_WATCH_REQ. Ended by KILL (answer: EXIT 0) or by closing the connection."""
 
     path: str = text(maximum=PATH_MAX)
-    recursive: bool = flag()
+    recursive: bool = flag(default=False)
 
 
 class WatchEvent(Record):
@@ -285,17 +276,14 @@ class WatchEvent(Record):
 
     path: str = text()
     kind: WatchKind = choice(WatchKind)
-    is_dir: bool = flag()
+    is_dir: bool = flag(default=False)
 
 
 class WatchEvents(Record):
     """FILE_WATCH_EVENT. The first has no events: the watch stands. `overflow`: events were lost, look for yourself."""
 
     events: tuple[WatchEvent, ...] = items(nested(WatchEvent), default=(), always=True)
-    overflow: bool = flag()
-
-
-# --- forwarding -------------------------------------------------------------------------------------------------------
+    overflow: bool = flag(default=False)
 
 
 class ForwardRequest(Record):
@@ -309,9 +297,6 @@ class ForwardResponse(Record):
 
     status: str = text(maximum=NAME_MAX)
     message: str = text(default="", nul=True)
-
-
-# --- the machine: revision 2 ------------------------------------------------------------------------------------------
 
 
 class HelloRequest(Record):
@@ -389,9 +374,6 @@ class SyncResponse(Record):
     """SYNC_RESP: everything written before the request is on the disks."""
 
     duration_ms: int = number(default=0, always=True, minimum=0)
-
-
-# --- the reference's later additions, spoken inside the guest only ----------------------------------------------------
 
 
 class SystemctlRequest(Record):
