@@ -4,14 +4,27 @@ The host writes the file (`bhatti.images.config_drive`); nobody inside the guest
 read-only. The agent still refuses what makes no sense, so that a wrong drive fails at boot and not at some command.
 """
 
-import base64
-import binascii
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from __future__ import annotations
 
-_T = TypeVar("_T")
+from lohar.wire.fields import MessageError, blob, flag, items, mapping, nested, number, text
+from lohar.wire.records import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    class FileContent(Protocol):
+        """A file as the config drive and IDENTITY have it, `mode` octal text."""
+
+        @property
+        def content(self) -> bytes:
+            """The bytes."""
+
+        @property
+        def mode(self) -> str:
+            """Octal text."""
+
 
 DEFAULT_HOSTNAME = "bhatti"
 DEFAULT_USER = "lohar"
@@ -27,27 +40,24 @@ class ConfigError(ValueError):
     """The configuration cannot be used; the message names the key and what was seen."""
 
 
-@dataclass(frozen=True, slots=True)
-class InjectedFile:
+class InjectedFile(Record):
     """A file that the host wants in the guest before the first command; `mode` holds permission bits only."""
 
-    path: str
-    content: bytes
-    mode: int = 0o644
+    path: str = text()
+    content: bytes = blob(default=b"", maximum=MAX_CONFIG_BYTES)
+    mode: int = number(default=0o644, minimum=0, maximum=0o7777)
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(Record):
     """A block device (`/dev/vde`) to be mounted at `mount`."""
 
-    device: str
-    mount: str
-    fs: str = "ext4"
-    read_only: bool = False
+    device: str = text()
+    mount: str = text()
+    fs: str = text(default="ext4")
+    read_only: bool = flag(default=False)
 
 
-@dataclass(frozen=True, slots=True)
-class AgentConfig:
+class AgentConfig(Record):
     """Everything the agent is told, with the account already resolved.
 
     `token` is None only in test mode: then nobody is asked for one. `cwd` is where commands start when the request
@@ -55,116 +65,100 @@ class AgentConfig:
     given a new one. `pid1` says whether the agent is the machine's init.
     """
 
-    token: str | None = None
-    hostname: str = DEFAULT_HOSTNAME
-    user: str = DEFAULT_USER
-    uid: int = DEFAULT_UID
-    gid: int = DEFAULT_UID
-    home: str = "/home/lohar"
-    cwd: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[InjectedFile, ...] = ()
-    volumes: tuple[Volume, ...] = ()
-    dns: tuple[str, ...] = ()
-    init: str | None = None
-    sandbox_id: str = ""
-    generation: int = 0
-    pid1: bool = False
+    token: str | None = text(default=None)
+    hostname: str = text(default=DEFAULT_HOSTNAME)
+    user: str = text(default=DEFAULT_USER)
+    uid: int = number(default=DEFAULT_UID)
+    gid: int = number(default=DEFAULT_UID)
+    home: str = text(default="/home/lohar")
+    cwd: str | None = text(default=None)
+    env: Mapping[str, str] = mapping(text(), default={})
+    files: tuple[InjectedFile, ...] = items(nested(InjectedFile), default=())
+    volumes: tuple[Volume, ...] = items(nested(Volume), default=())
+    dns: tuple[str, ...] = items(text(), default=())
+    init: str | None = text(default=None)
+    sandbox_id: str = text(default="")
+    generation: int = number(default=0, minimum=0)
+    pid1: bool = flag(default=False)
 
 
-def parse(text: bytes) -> AgentConfig:
-    """Decode `config.json`.
+class _File(Record):
+    content: bytes = blob(default=b"", maximum=MAX_CONFIG_BYTES)
+    mode: str = text(default="0644")
+
+
+class _Document(Record):
+    """`config.json` as it is written; unknown keys are ignored, so that a newer host can talk to an older agent."""
+
+    token: str = text(default="")
+    hostname: str = text(default="", maximum=64)
+    user: str = text(default="")
+    env: Mapping[str, str] = mapping(text(), default={})
+    files: Mapping[str, _File] = mapping(nested(_File), default={})
+    volumes: tuple[Volume, ...] = items(nested(Volume), default=())
+    dns: tuple[str, ...] = items(text(), default=())
+    init: str = text(default="")
+    sandbox_id: str = text(default="")
+    generation: int = number(default=0, minimum=0)
+
+
+def parse(document: bytes) -> AgentConfig:
+    """Decode `config.json`; raises `ConfigError`.
 
     The account fields (`uid`, `gid`, `home`, `cwd`) are left at their defaults: only the guest's own files can tell
-    (`lohar.users.resolve`). Unknown keys are ignored, so that a newer host can talk to an older agent. Raises
-    `ConfigError`.
+    (`lohar.users.resolve`).
     """
     try:
-        raw = json.loads(text)
-    except ValueError as error:
-        raise ConfigError(f"not JSON: {error}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"expected an object, got {type(raw).__name__}")
-    reader = _Reader(raw)
-    env = reader.mapping("env")
-    for name, value in env.items():
-        if not isinstance(value, str) or "\0" in value or "\0" in name or not name or "=" in name:
-            raise ConfigError(f"env: {name!r} is not a variable with a text value")
+        raw = _Document.from_json(document)
+    except MessageError as error:
+        raise ConfigError(f"config.json: {error}") from error
+    for volume in raw.volumes:
+        if not volume.device.startswith("/dev/") or not volume.mount.startswith("/"):
+            raise ConfigError(f"volumes: {volume.device!r} at {volume.mount!r} is not a device at an absolute path")
     return AgentConfig(
-        token=reader.text("token") or None,
-        hostname=reader.text("hostname") or DEFAULT_HOSTNAME,
-        user=reader.text("user") or DEFAULT_USER,
-        env=env,
-        files=parse_files(reader.mapping("files")),
-        volumes=tuple(_volume(item) for item in reader.sequence("volumes")),
-        dns=parse_dns(reader.sequence("dns")),
-        init=reader.text("init") or None,
-        sandbox_id=reader.text("sandbox_id"),
-        generation=reader.number("generation"),
+        token=raw.token or None,
+        hostname=raw.hostname or DEFAULT_HOSTNAME,
+        user=raw.user or DEFAULT_USER,
+        env=checked_env(raw.env),
+        files=checked_files(raw.files),
+        volumes=raw.volumes,
+        dns=checked_dns(raw.dns),
+        init=raw.init or None,
+        sandbox_id=raw.sandbox_id,
+        generation=raw.generation,
         pid1=True,
     )
 
 
-def parse_files(raw: Mapping[str, Any]) -> tuple[InjectedFile, ...]:
-    """Decode `{path: {content: base64, mode: octal text}}`, as the config drive and IDENTITY both have it.
+def checked_env(env: Mapping[str, str]) -> Mapping[str, str]:
+    """Return `env` if every name can be that of a variable, else raise `ConfigError`."""
+    for name in env:
+        if "=" in name:
+            raise ConfigError(f"env: {name!r} cannot name a variable")
+    return env
 
-    Raises `ConfigError` for a relative path, content that is not base64 or a mode that is not octal.
-    """
-    return tuple(_file(path, value) for path, value in raw.items())
+
+def checked_files(files: Mapping[str, FileContent]) -> tuple[InjectedFile, ...]:
+    """Return the files of a config drive or an IDENTITY, their paths and modes checked; raises `ConfigError`."""
+    return tuple([InjectedFile(path=_path(path), content=f.content, mode=_mode(path, f)) for path, f in files.items()])
 
 
-def parse_dns(raw: list[Any]) -> tuple[str, ...]:
-    """Return the name servers, checked to be one word each so that they cannot add lines to resolv.conf."""
-    for server in raw:
-        if not isinstance(server, str) or not server or any(c.isspace() for c in server):
+def checked_dns(servers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `servers` if each is one word, so that none can add lines to resolv.conf; raises `ConfigError`."""
+    for server in servers:
+        if server.split() != [server]:
             raise ConfigError(f"dns: {server!r} is not an address")
-    return tuple(raw)
+    return servers
 
 
-def _file(path: str, value: object) -> InjectedFile:
-    if not path.startswith("/") or "\0" in path:
-        raise ConfigError(f"files: {path!r} is not an absolute path")
-    if not isinstance(value, dict):
-        raise ConfigError(f"files: {path}: expected an object, got {type(value).__name__}")
-    content, mode = value.get("content", ""), value.get("mode") or "0644"
+def _path(path: str) -> str:
+    if not path.startswith("/") or path.endswith("/"):
+        raise ConfigError(f"files: {path!r} is not the absolute path of a file")
+    return path
+
+
+def _mode(path: str, file: FileContent) -> int:
     try:
-        return InjectedFile(path, base64.b64decode(content, validate=True), int(mode, 8) & 0o7777)
-    except (binascii.Error, TypeError, ValueError) as error:
-        raise ConfigError(f"files: {path}: {error}") from error
-
-
-def _volume(value: object) -> Volume:
-    if not isinstance(value, dict):
-        raise ConfigError(f"volumes: expected an object, got {type(value).__name__}")
-    reader = _Reader(value)
-    device, mount = reader.text("device"), reader.text("mount")
-    if not device.startswith("/dev/") or not mount.startswith("/"):
-        raise ConfigError(f"volumes: {device!r} at {mount!r} is not a device at an absolute path")
-    return Volume(device, mount, reader.text("fs") or "ext4", bool(value.get("read_only", False)))
-
-
-class _Reader:
-    """Typed access to a decoded object: absent and null mean empty, any other wrong type is an error."""
-
-    def __init__(self, raw: dict[str, Any]) -> None:
-        self._raw = raw
-
-    def text(self, key: str) -> str:
-        return self._typed(key, str) or ""
-
-    def number(self, key: str) -> int:
-        return self._typed(key, int) or 0
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        return self._typed(key, dict) or {}
-
-    def sequence(self, key: str) -> list[Any]:
-        return self._typed(key, list) or []
-
-    def _typed(self, key: str, kind: type[_T]) -> _T | None:
-        value = self._raw.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ConfigError(f"{key}: expected {kind.__name__}, got {type(value).__name__}")
-        return value
+        return int(file.mode or "0644", 8) & 0o7777
+    except ValueError as error:
+        raise ConfigError(f"files: {path}: the mode {file.mode!r} is not octal") from error
