@@ -1,0 +1,154 @@
+"""The command line of a machine, as a pure function of a typed value. Nothing secret is in it: others can read it."""
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from bhatti.engines.qemu.accelerator import Accelerator
+
+MONITOR_FILE = 3
+"""The file number at which QEMU inherits the listening socket of its monitor."""
+
+SERIAL_NAMES = ("base", "agent", "config", "layer")
+"""What the guest sees as the serial numbers of the first four drives; volumes follow as `volume0`, `volume1` …"""
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A raw image as a virtio disk."""
+
+    path: Path
+    read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TapCard:
+    """A network card on a tap that exists."""
+
+    tap: str
+    mac: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserCard:
+    """A network card on QEMU's user-mode network.
+
+    `forwards` are guest ports reached from the host's loopback, at ports that the kernel chooses; `outside` says
+    whether the guest may open connections at all.
+    """
+
+    address: IPv4Address
+    mac: str
+    forwards: tuple[int, ...]
+    outside: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """A machine to be started. Memory is in MiB; paths are absolute."""
+
+    binary: str
+    name: str
+    accelerator: Accelerator
+    cpus: int
+    memory_mib: int
+    memory_file: Path
+    kernel: Path
+    initramfs: Path
+    kernel_arguments: str
+    drives: tuple[Drive, ...]
+    card: TapCard | UserCard
+    console: Path
+
+
+def machine_type(accelerator: Accelerator) -> str:
+    """Return the machine to emulate.
+
+    `microvm` is the smallest, but under emulation its kernel waits for ever for the first timer tick in four boots of
+    ten; `pc` always boots, and about as fast.
+    """
+    return "microvm" if accelerator == "kvm" else "pc"
+
+
+def command_line(machine: Hardware) -> list[str]:
+    """Return the program and its arguments."""
+    bus = _Bus(machine_type(machine.accelerator))
+    return [
+        machine.binary,
+        *("-name", f"guest={machine.name},debug-threads=on"),
+        # No devices but those named here, no configuration files, no window, no firmware menu.
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        # A guest that reboots or panics ends: what happens next is ours to decide.
+        "-no-reboot",
+        # What QEMU never needs once it runs, a guest that broke into it must not have either.
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *_processor(machine),
+        *_memory(machine, bus),
+        *("-kernel", str(machine.kernel), "-initrd", str(machine.initramfs)),
+        *("-append", machine.kernel_arguments),
+        *("-chardev", f"file,id=console,path={_escaped(machine.console)},append=on", "-serial", "chardev:console"),
+        *("-chardev", f"socket,id=monitor,fd={MONITOR_FILE},server=on,wait=off"),
+        *("-mon", "chardev=monitor,mode=control"),
+        *("-object", "rng-random,id=entropy,filename=/dev/urandom"),
+        *("-device", bus.device("virtio-rng", "rng=entropy")),
+        *(part for index, drive in enumerate(machine.drives) for part in _drive(index, drive, bus)),
+        *_card(machine.card, bus),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bus:
+    """How virtio devices are attached to a machine type."""
+
+    machine: str
+
+    def device(self, kind: str, *options: str) -> str:
+        suffix = "device" if self.machine == "microvm" else "pci"
+        return ",".join((f"{kind}-{suffix}", *options))
+
+
+def _processor(machine: Hardware) -> list[str]:
+    # Without la57 the emulated processor walks four levels of page tables instead of five.
+    model = "host" if machine.accelerator == "kvm" else "max,la57=off"
+    return ["-accel", machine.accelerator, "-cpu", model, "-smp", str(machine.cpus)]
+
+
+def _memory(machine: Hardware, bus: _Bus) -> list[str]:
+    # Memory is a shared mapping of a file, so that a snapshot need not copy it (migration capability x-ignore-shared).
+    backend = (
+        f"memory-backend-file,id=ram0,size={machine.memory_mib}M,mem-path={_escaped(machine.memory_file)},share=on"
+    )
+    kind = f"{bus.machine},memory-backend=ram0"
+    if bus.machine == "microvm":
+        kind += ",rtc=on"  # the kernel's only way to know the time at boot
+    return ["-m", f"{machine.memory_mib}M", "-object", backend, "-machine", kind]
+
+
+def _drive(index: int, drive: Drive, bus: _Bus) -> list[str]:
+    name = SERIAL_NAMES[index] if index < len(SERIAL_NAMES) else f"volume{index - len(SERIAL_NAMES)}"
+    options = [f"driver=raw,node-name={name}", f"read-only={'on' if drive.read_only else 'off'}"]
+    if not drive.read_only:
+        # Blocks that the guest frees become holes in the file again.
+        options.append("discard=unmap,detect-zeroes=unmap")
+    options.append(f"file.driver=file,file.filename={_escaped(drive.path)}")
+    return ["-blockdev", ",".join(options), "-device", bus.device("virtio-blk", f"drive={name}", f"serial={name}")]
+
+
+def _card(card: TapCard | UserCard, bus: _Bus) -> list[str]:
+    if isinstance(card, TapCard):
+        backend = f"tap,id=net0,ifname={card.tap},script=no,downscript=no"
+    else:
+        options = ["user,id=net0", "ipv6=off", f"dhcpstart={card.address}"]
+        if not card.outside:
+            options.append("restrict=on")
+        options += [f"hostfwd=tcp:127.0.0.1:0-{card.address}:{port}" for port in card.forwards]
+        backend = ",".join(options)
+    device = ["netdev=net0", f"mac={card.mac}"]
+    if bus.machine != "microvm":
+        device.append("romfile=")  # nobody boots from the network
+    return ["-netdev", backend, "-device", bus.device("virtio-net", *device)]
+
+
+def _escaped(path: Path) -> str:
+    """Return a path as an option's value, in which a comma is written twice."""
+    return str(path).replace(",", ",,")

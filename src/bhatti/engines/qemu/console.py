@@ -1,0 +1,60 @@
+"""The guest's serial console on the host: its tail, its size, and what it tells about a boot or a death."""
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+MAX_CONSOLE_BYTES = 1 << 20
+"""A console above this is cut. The guest writes it, so it must have a bound."""
+
+KEPT_BYTES = 256 << 10
+"""What is kept of the end when a console is cut."""
+
+READY_MARK = "lohar: ready "
+"""How the agent's one line begins; JSON of its boot's parts in ms follows."""
+
+_READY_LINE = re.compile(re.escape(READY_MARK) + r"(\{[^\n]*\})")
+
+
+def tail(path: Path, max_bytes: int) -> str:
+    """Return the last `max_bytes` of a console, undecodable bytes replaced; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - max_bytes))
+            return file.read(max_bytes).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def trim(path: Path, *, max_bytes: int = MAX_CONSOLE_BYTES, kept_bytes: int = KEPT_BYTES) -> bool:
+    """Cut a console that has grown above `max_bytes` to its last `kept_bytes`; return whether it was cut.
+
+    QEMU goes on appending meanwhile (O_APPEND): what it writes during the cut may be lost or come before the kept
+    part, which is a fair price in a log that somebody is flooding.
+    """
+    try:
+        if path.stat().st_size <= max_bytes:
+            return False
+    except FileNotFoundError:
+        return False
+    with path.open("rb") as file:
+        file.seek(-kept_bytes, os.SEEK_END)
+        kept = file.read(kept_bytes)
+    os.truncate(path, 0)
+    with path.open("ab") as file:
+        file.write(kept)
+    return True
+
+
+def boot_timings(text: str) -> dict[str, float]:
+    """Return what the agent said about the parts of its boot, in ms; empty if it has not said it (well)."""
+    found = _READY_LINE.findall(text)
+    if not found:
+        return {}
+    try:
+        return msgspec.json.decode(found[-1], type=dict[str, float])
+    except msgspec.DecodeError:
+        return {}

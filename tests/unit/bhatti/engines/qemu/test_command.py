@@ -1,0 +1,106 @@
+import dataclasses
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from tests.unit.bhatti.engines.qemu.conftest import StartQemu
+
+from bhatti.engines.qemu.command import Drive, Hardware, TapCard, UserCard, command_line, machine_type
+from bhatti.engines.qemu.qmp import Monitor
+
+USER = UserCard(IPv4Address("10.0.2.15"), "06:b4:0a:00:02:0f", forwards=(1024, 1025))
+
+
+@pytest.fixture
+def machine(tmp_path: Path, qemu: str) -> Hardware:
+    for name in ("kernel", "initramfs", "base", "layer, one"):
+        (tmp_path / name).write_bytes(bytes(4096))
+    return Hardware(
+        binary=qemu,
+        name="bhatti-s1",
+        accelerator="tcg",
+        cpus=2,
+        memory_mib=256,
+        memory_file=tmp_path / "ram",
+        kernel=tmp_path / "kernel",
+        initramfs=tmp_path / "initramfs",
+        kernel_arguments="console=ttyS0 quiet",
+        drives=(Drive(tmp_path / "base", True), Drive(tmp_path / "layer, one", False)),
+        card=USER,
+        console=tmp_path / "console.log",
+    )
+
+
+def value_of(command: list[str], option: str) -> str:
+    return command[command.index(option) + 1]
+
+
+def test_the_same_machine_has_the_same_command_line(machine: Hardware) -> None:
+    assert command_line(machine) == command_line(dataclasses.replace(machine))
+
+
+def test_memory_is_a_shared_file_so_that_snapshots_need_not_copy_it(machine: Hardware) -> None:
+    command = command_line(machine)
+    assert f"memory-backend-file,id=ram0,size=256M,mem-path={machine.memory_file},share=on" in command
+    assert value_of(command, "-machine") == "pc,memory-backend=ram0"
+
+
+def test_commas_in_paths_are_not_options(machine: Hardware) -> None:
+    assert any(part.endswith("layer,, one") for part in command_line(machine))
+
+
+def test_shared_drives_cannot_be_written(machine: Hardware) -> None:
+    drives = [part for part in command_line(machine) if part.startswith("driver=raw")]
+    assert ["read-only=on" in drive for drive in drives] == [True, False]
+
+
+def test_microvm_is_for_kvm_alone(machine: Hardware) -> None:
+    assert machine_type("tcg") == "pc"
+    command = command_line(dataclasses.replace(machine, accelerator="kvm"))
+    assert value_of(command, "-machine").startswith("microvm,")
+    assert value_of(command, "-cpu") == "host"
+    assert not any("-pci" in part for part in command)
+
+
+def test_a_tap_is_named_and_no_script_is_run(machine: Hardware) -> None:
+    command = command_line(dataclasses.replace(machine, card=TapCard("bht0123", "06:b4:0a:09:08:02")))
+    assert value_of(command, "-netdev") == "tap,id=net0,ifname=bht0123,script=no,downscript=no"
+
+
+def test_the_user_network_forwards_from_loopback_alone(machine: Hardware) -> None:
+    netdev = value_of(command_line(machine), "-netdev")
+    assert "hostfwd=tcp:127.0.0.1:0-10.0.2.15:1024" in netdev
+    assert "restrict" not in netdev
+    closed = dataclasses.replace(machine, card=dataclasses.replace(USER, outside=False))
+    assert "restrict=on" in value_of(command_line(closed), "-netdev")
+
+
+def test_later_drives_are_volumes(machine: Hardware) -> None:
+    many = dataclasses.replace(machine, drives=tuple(Drive(Path(f"/d{n}"), True) for n in range(6)))
+    names = [part.rpartition("serial=")[2] for part in command_line(many) if "serial=" in part]
+    assert names == ["base", "agent", "config", "layer", "volume0", "volume1"]
+
+
+@pytest.mark.parametrize("card", [USER, dataclasses.replace(USER, outside=False)])
+@pytest.mark.anyio
+async def test_qemu_accepts_the_command_line(
+    start_qemu: StartQemu, machine: Hardware, card: UserCard, tmp_path: Path
+) -> None:
+    """Everything but the kernel, which is an empty file here, is built by the real QEMU, sandboxed."""
+    command = command_line(dataclasses.replace(machine, card=card))
+    start = command.index("-nodefaults")
+    without = {"-kernel": 2, "-initrd": 2, "-append": 2, "-chardev": 2, "-mon": 2, "-serial": 2}
+    arguments, rest = ["-S"], command[start:]
+    while rest:
+        skip = without.get(rest[0], 0)
+        if not skip:
+            arguments.append(rest[0])
+        rest = rest[skip or 1 :]
+    await start_qemu(*arguments)
+    async with await Monitor.connect(tmp_path / "qmp.sock", timeout_s=10) as monitor:
+        blocks = await monitor.execute("query-named-block-nodes")
+        memory = await monitor.execute("query-memdev")
+    assert isinstance(blocks, list)
+    assert {"base", "agent"} <= {block["node-name"] for block in blocks}
+    assert isinstance(memory, list)
+    assert (memory[0]["id"], memory[0]["size"], memory[0]["share"]) == ("ram0", 256 << 20, True)
