@@ -74,6 +74,14 @@ class FrameType(enum.IntEnum):
     HELLO_RESP = 0x71
 
 
+DATA_TYPES = frozenset((0x01, 0x02, 0x03))
+"""STDIN, STDOUT, STDERR: where their frames begin and end means nothing, but for an empty one. Plain numbers, because
+a member of an enumeration is five times as slow to hash."""
+
+BULK = 16 << 10
+"""From this size on it pays to cut views out of what was read and to copy only the payloads."""
+
+
 class FrameError(Exception):
     """The byte stream is not a sequence of frames; the connection that carried it cannot be used any more."""
 
@@ -134,15 +142,22 @@ class FrameParser:
     Complete frames come out of `frames()` in order. A broken length raises at the frame that has it, after the good
     frames before it were handed out, and at every call from then on. `max_length` bounds the length field and so the
     memory that a peer can make us hold.
+
+    With `pieces`, frames of the types in `DATA_TYPES` are handed out as they arrive, in several pieces if need be, none
+    of them empty unless the frame is: whoever strings their payloads together anyway gets them sooner and with one
+    copy less.
     """
 
-    __slots__ = ("_chunks", "_error", "_held", "_max_length", "_needed")
+    __slots__ = ("_chunks", "_error", "_held", "_kind", "_left", "_max_length", "_needed", "_pieces")
 
-    def __init__(self, *, max_length: int = LIMITS.frame_length) -> None:
+    def __init__(self, *, max_length: int = LIMITS.frame_length, pieces: bool = False) -> None:
         self._max_length = max_length
+        self._pieces = pieces
         self._chunks: list[Buffer] = []
         self._held = 0  # bytes in _chunks
-        self._needed = LENGTH_SIZE  # bytes that the first frame in _chunks needs, as far as is known
+        self._needed = LENGTH_SIZE  # bytes that must be held for anything to come out, as far as is known
+        self._left = 0  # bytes still to come of the frame whose first pieces are out
+        self._kind = 0  # its type
         self._error: FrameError | None = None
 
     @property
@@ -158,49 +173,66 @@ class FrameParser:
 
     def feed_eof(self) -> None:
         """Say that the stream has ended. Raises `UnexpectedEOF` inside a frame; between frames it is a clean end."""
-        if self._error is None and self._held:
+        if self._error is None and (self._held or self._left):
             raise UnexpectedEOF(f"stream ended inside a frame, {self._held} bytes into it")
 
     def frames(self) -> list[tuple[int, bytes]]:
         """Return all complete frames as (type, payload). Raises `FrameError` for an impossible length."""
+        chunks = self._chunks
         if self._error is not None:
             return self._refuse(self._error)
         if self._held < self._needed:
             # Large payloads wait here as a list of chunks: joined once, when the last byte is there.
+            if chunks and type(chunks[-1]) is not bytes:
+                chunks[-1] = bytes(chunks[-1])
             return []
-        chunks = self._chunks
-        data = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         size = len(data)
+        if size < BULK and type(data) is not bytes:
+            data = bytes(data)  # many small slices of bytes are cheaper than of a view
         limit = self._max_length
         unpack = _unpack_header
-        result: list[tuple[int, bytes]] = []
+        result: list[tuple[int, Buffer]] = []
         append = result.append
         start = 0
-        body = HEADER_SIZE
+        if self._left:
+            start = min(self._left, size)
+            self._left -= start
+            append((self._kind, data[:start]))
+        body = start + HEADER_SIZE
         while body <= size:
             length, kind = unpack(data, start)
             end = body - 1 + length
             if end > size or not 0 < length <= limit:
+                if self._pieces and kind in DATA_TYPES and body < size and 0 < length <= limit:
+                    append((kind, data[body:]))
+                    self._kind, self._left = kind, end - size
+                    start = size
                 break
             append((kind, data[body:end]))
             start = end
             body = end + HEADER_SIZE
-        error = self._error = self._keep(data[start:])
-        return self._refuse(error) if error is not None and not result else result
+        error = self._error = self._keep(bytes(data[start:]))
+        if error is not None and not result:
+            return self._refuse(error)
+        # Bulk data was cut as views, so that each byte is copied once, here.
+        return result if type(data) is bytes else [(kind, bytes(part)) for kind, part in result]  # type: ignore[return-value]
 
     def _keep(self, rest: bytes) -> FrameError | None:
         """Hold the beginning of the next frame; return what is wrong with its length, if anything is."""
         self._held = len(rest)
         self._chunks = [rest] if rest else []
-        self._needed = LENGTH_SIZE
         if len(rest) < LENGTH_SIZE:
+            self._needed = 1 if self._left else LENGTH_SIZE
             return None
         length = int.from_bytes(rest[:LENGTH_SIZE], "big")
-        self._needed += length
         if length == 0:
             return EmptyFrame("length field is 0, there is no type byte")
         if length > self._max_length:
             return FrameTooLarge(f"length field is {length}, at most {self._max_length} are allowed")
+        self._needed = LENGTH_SIZE + length
+        if self._pieces and (len(rest) < HEADER_SIZE or rest[LENGTH_SIZE] in DATA_TYPES):
+            self._needed = min(self._needed, HEADER_SIZE + 1)  # a part of its payload can be handed out
         return None
 
     def _refuse(self, error: FrameError) -> NoReturn:

@@ -194,10 +194,10 @@ def test_any_buffer_can_be_sent_and_fed(message: bytes | bytearray | memoryview)
 def test_a_buffer_may_be_reused_once_frames_was_called() -> None:
     parser = FrameParser()
     wire = encode(FrameType.STDOUT, b"one") + encode(FrameType.STDOUT, b"two")
-    shared = bytearray(8)
+    shared = bytearray(3)
     seen = []
-    for start in range(0, len(wire), 8):
-        part = wire[start : start + 8]
+    for start in range(0, len(wire), len(shared)):
+        part = wire[start : start + len(shared)]
         shared[: len(part)] = part
         parser.feed(memoryview(shared)[: len(part)])
         seen += parser.frames()
@@ -209,6 +209,41 @@ def test_buffered_counts_what_is_not_handed_out_yet() -> None:
     parser.feed(encode(FrameType.STDOUT, b"whole") + b"\0\0")
     assert parser.frames() == [(FrameType.STDOUT, b"whole")]
     assert parser.buffered == 2
+
+
+class TestPieces:
+    """With `pieces`, the frames of a stream's content come out as they arrive."""
+
+    def test_a_part_of_a_data_frame_comes_out_at_once(self) -> None:
+        parser = FrameParser(pieces=True)
+        parser.feed(encode(FrameType.STDOUT, b"hello")[:8])
+        assert parser.frames() == [(FrameType.STDOUT, b"hel")]
+        assert parser.frames() == []
+        parser.feed(b"lo" + encode(FrameType.EXIT, frames.encode_exit(0)))
+        assert parser.frames() == [(FrameType.STDOUT, b"lo"), (FrameType.EXIT, frames.encode_exit(0))]
+
+    def test_other_frames_stay_whole(self) -> None:
+        parser = FrameParser(pieces=True)
+        parser.feed(encode(FrameType.SESSION_INFO, b"{}")[:-1])
+        assert parser.frames() == []
+        parser.feed(b"}")
+        assert parser.frames() == [(FrameType.SESSION_INFO, b"{}")]
+
+    def test_an_empty_frame_is_handed_out_and_no_empty_piece_is(self) -> None:
+        parser = FrameParser(pieces=True)
+        wire = encode(FrameType.STDIN, b"x") + encode(FrameType.STDIN)
+        seen = []
+        for index in range(len(wire)):
+            parser.feed(wire[index : index + 1])
+            seen += parser.frames()
+        assert seen == [(FrameType.STDIN, b"x"), (FrameType.STDIN, b"")]
+
+    def test_an_end_inside_a_frame_is_still_an_error(self) -> None:
+        parser = FrameParser(pieces=True)
+        parser.feed(encode(FrameType.STDOUT, b"hello")[:-1])
+        assert parser.frames() == [(FrameType.STDOUT, b"hell")]
+        with pytest.raises(UnexpectedEOF):
+            parser.feed_eof()
 
 
 def test_two_writers_behind_a_lock_do_not_mix_their_frames() -> None:
@@ -315,6 +350,36 @@ def test_frames_come_out_the_same_however_the_stream_was_chunked(
         seen += parser.frames()
     parser.feed_eof()
     assert seen == sequence
+
+
+def joined(sequence: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """String the payloads of neighbouring data frames together; an empty one stands for itself."""
+    result: list[tuple[int, bytes]] = []
+    for kind, payload in sequence:
+        if result and kind in frames.DATA_TYPES and result[-1][0] == kind and payload and result[-1][1]:
+            result[-1] = (kind, result[-1][1] + payload)
+        else:
+            result.append((kind, payload))
+    return result
+
+
+@given(sequence=any_frames, cuts=st.lists(st.integers(0, 6000), max_size=30), bulk=st.sampled_from([8, frames.BULK]))
+def test_pieces_string_together_to_the_same_frames(
+    sequence: list[tuple[int, bytes]], cuts: list[int], bulk: int
+) -> None:
+    wire = frames.encode_all(sequence)
+    edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
+    parser = FrameParser(pieces=True)
+    shared = bytearray(len(wire))
+    seen: list[tuple[int, bytes]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frames, "BULK", bulk)  # so that short random streams take the way of the long ones as well
+        for start, end in pairwise(edges):
+            shared[: end - start] = wire[start:end]
+            parser.feed(memoryview(shared)[: end - start])
+            seen += parser.frames()
+    parser.feed_eof()
+    assert joined(seen) == joined(sequence)
 
 
 @given(sequence=any_frames)
