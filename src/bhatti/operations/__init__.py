@@ -1,1 +1,1 @@
-"""Every API operation, declared once; routes, SDKs and OpenAPI derive from this table."""
+"""Every operation of the API, declared once: what server routing, clients and documents are derived from."""

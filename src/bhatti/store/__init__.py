@@ -1,1 +1,1 @@
-"""What the daemon remembers, in SQLite: one writer thread, forward migrations."""
+"""What outlives the daemon: SQLite behind one writer thread, one module per group of tables."""

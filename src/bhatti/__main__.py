@@ -1,0 +1,5 @@
+"""Run the command line: `python -m bhatti`."""
+
+from bhatti.cli.main import main
+
+main()

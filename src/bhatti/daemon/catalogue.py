@@ -1,0 +1,97 @@
+"""The sandboxes that there are, in memory: the daemon alone writes the store, so it need not ask it what it wrote."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+from bhatti.errors import Conflict, InvalidRequest, NotFound
+from bhatti.model.sandbox import Status
+from bhatti.store.sandboxes import Record
+
+REMEMBERED = 256
+"""How many destroyed sandboxes are remembered by name and id, to say that they are gone rather than unheard of."""
+
+MIN_PREFIX = 3
+"""Shorter beginnings of ids are more likely typing errors."""
+
+
+class Catalogue:
+    """Look sandboxes up by what people type: id, name, or unique beginning of an id, in this order."""
+
+    def __init__(self, records: Iterable[Record] = ()) -> None:
+        self._by_id: dict[str, Record] = {}
+        self._id_of_name: dict[str, str] = {}
+        self._gone: OrderedDict[str, Record] = OrderedDict()
+        for record in records:
+            self.put(record)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._by_id.values())
+
+    def reserve(self, record: Record) -> None:
+        """Take up a new sandbox; raises `Conflict` (code `name-taken`) if its name is in use."""
+        if (other := self._id_of_name.get(record.name)) is not None:
+            raise Conflict(
+                f"sandbox {record.name!r} already exists ({self._by_id[other].status}, id {other})",
+                hint=f"choose another name, or remove it with `bhatti rm {record.name}`",
+                code="name-taken",
+            )
+        self.put(record)
+
+    def put(self, record: Record) -> None:
+        """Take up a sandbox, or its new state."""
+        if record.status is Status.DESTROYED:
+            self.drop(record.id)
+            self._gone[record.id] = record
+            while len(self._gone) > REMEMBERED:
+                self._gone.popitem(last=False)
+            return
+        self._by_id[record.id] = record
+        self._id_of_name[record.name] = record.id
+
+    def drop(self, sandbox_id: str) -> None:
+        """Forget a sandbox, as if it had never been."""
+        if (record := self._by_id.pop(sandbox_id, None)) is not None:
+            del self._id_of_name[record.name]
+
+    def get(self, sandbox_id: str) -> Record | None:
+        """Return the sandbox with exactly this id."""
+        return self._by_id.get(sandbox_id)
+
+    def find(self, ref: str) -> Record:
+        """Return the sandbox that `ref` names.
+
+        Raises `NotFound` (code `sandbox-not-found` or `sandbox-destroyed`), or `InvalidRequest` (code `ambiguous-id`).
+        """
+        if (record := self._by_id.get(ref)) is not None:
+            return record
+        if (named := self._id_of_name.get(ref)) is not None:
+            return self._by_id[named]
+        matches = [i for i in self._by_id if i.startswith(ref)] if len(ref) >= MIN_PREFIX else []
+        if len(matches) == 1:
+            return self._by_id[matches[0]]
+        if matches:
+            raise InvalidRequest(
+                f"{ref!r} is the beginning of {len(matches)} ids: {', '.join(sorted(matches)[:5])}",
+                hint="give more of the id, or the name",
+                code="ambiguous-id",
+            )
+        raise self._missing(ref)
+
+    def _missing(self, ref: str) -> NotFound:
+        for record in reversed(self._gone.values()):
+            if ref in (record.id, record.name):
+                when = f" at {record.destroyed_at:%H:%M:%S} UTC" if record.destroyed_at else ""
+                return NotFound(
+                    f"sandbox {ref!r} was destroyed{when}",
+                    hint="`bhatti ls` shows what there is; `bhatti create` makes a new one",
+                    code="sandbox-destroyed",
+                )
+        shown = ref if len(ref) <= 80 else ref[:77] + "..."
+        return NotFound(
+            f"there is no sandbox {shown!r}",
+            hint="`bhatti ls` shows the names and ids",
+            code="sandbox-not-found",
+        )

@@ -1,0 +1,120 @@
+"""A daemon's life: take the state directory, serve at once, recover, serve everything, stop in order.
+
+Theory of operation. The lock comes first, so that nothing of another daemon is touched. Then the socket: health is
+answered from the first moment, everything else is refused as `starting` until recovery is over. At SIGTERM, SIGINT or
+SIGHUP requests are refused, those under way get some seconds, orders are carried to their end, and the machines stay:
+they are processes of their own, and the next daemon adopts them.
+"""
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import anyio
+from aiohttp import web
+from anyio import to_thread
+
+from bhatti.daemon.engine import open_engine
+from bhatti.daemon.listener import listening
+from bhatti.daemon.lock import sole_daemon
+from bhatti.daemon.service import Service
+from bhatti.daemon.settings import Settings
+from bhatti.engines.base import Engine
+from bhatti.errors import Unavailable
+from bhatti.server.app import make_app
+from bhatti.server.sockets import OPEN_SOCKETS
+from bhatti.store.database import Database
+from bhatti.store.journal import Journal
+
+log = logging.getLogger(__name__)
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+async def live(settings: Settings, on_ready: Callable[[], None]) -> None:
+    """Serve until a signal says stop. `on_ready` is called once everything is served.
+
+    Raises what keeps a daemon from starting: `Conflict` (another one), `InvalidRequest`, `MissingDependency`,
+    `CorruptData`, `Unavailable`.
+    """
+    _make_directories(settings)
+    with sole_daemon(settings.lock), listening(settings.socket) as listener:
+        async with anyio.create_task_group() as tasks:
+            service = Service(settings, importlib.metadata.version("bhatti"), tasks)
+            runner = web.AppRunner(
+                make_app(service),
+                # A caller who leaves takes the command he waits for with him; orders are safe from it (`orders`).
+                handler_cancellation=True,
+                access_log=None,
+                shutdown_timeout=settings.drain_s,
+            )
+            await runner.setup()
+            try:
+                await web.SockSite(runner, listener).start()
+                log.info("listening on %s", settings.socket)
+                with anyio.CancelScope() as serving:
+                    tasks.start_soon(_stop_at_signal, serving)
+                    await _serve(service, runner, settings, on_ready)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await runner.cleanup()
+                tasks.cancel_scope.cancel()
+    log.info("stopped")
+
+
+async def _serve(service: Service, runner: web.AppRunner, settings: Settings, on_ready: Callable[[], None]) -> None:
+    async with _parts(settings) as (journal, engine):
+        try:
+            await service.start(journal, engine)
+            on_ready()
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                service.refuse()
+                await runner.app[OPEN_SOCKETS].close()
+                await runner.cleanup()  # requests under way get their seconds while the engine still works
+                await service.stop()
+
+
+@contextlib.asynccontextmanager
+async def _parts(settings: Settings) -> AsyncIterator[tuple[Journal, Engine]]:
+    """Open what the service works with, and close it again, machines excepted."""
+    database = await Database.open(settings.database)
+    try:
+        # The engine's modules are imported here, on a thread: health is answered meanwhile.
+        engine = await to_thread.run_sync(open_engine, settings)
+        async with engine:
+            yield Journal(database), engine
+    finally:
+        with anyio.CancelScope(shield=True):
+            await database.aclose()
+
+
+async def _stop_at_signal(serving: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        async for number in signals:
+            log.info("%s: stopping", signal.Signals(number).name)
+            serving.cancel()
+
+
+def _make_directories(settings: Settings) -> None:
+    """Make the daemon's directories, for its owner alone."""
+    for directory in (Path(settings.state_dir), Path(settings.runtime_dir)):
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as err:
+            raise Unavailable(
+                f"the directory {directory} cannot be made: {err.strerror}",
+                hint="run as root, or set BHATTI_STATE_DIR and BHATTI_RUNTIME_DIR to directories of your own",
+                code="state-dir-unusable",
+            ) from err
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise Unavailable(
+                f"the directory {directory} cannot be written by this user",
+                hint="run as root, or set BHATTI_STATE_DIR and BHATTI_RUNTIME_DIR to directories of your own",
+                code="state-dir-unusable",
+            )

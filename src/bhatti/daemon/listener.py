@@ -1,0 +1,77 @@
+"""The daemon's unix socket: there for its owner alone, and never there without somebody listening."""
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from bhatti.errors import Conflict, InvalidRequest
+from bhatti.paths import MAX_SOCKET_PATH_BYTES
+
+BACKLOG = 1024
+
+
+@contextlib.contextmanager
+def listening(path: Path) -> Iterator[socket.socket]:
+    """Listen on `path` with mode 0600 for the block; what a dead daemon left there is replaced.
+
+    Raises `InvalidRequest` (code `socket-path-too-long`), or `Conflict` (code `socket-taken`) if somebody answers
+    there or it is no socket at all.
+    """
+    _check_length(path)
+    _clear(path)
+    # Bound under another name and renamed when it listens: whoever sees the socket can connect to it.
+    waiting = path.with_name(f".{os.getpid()}")
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as listener:
+        waiting.unlink(missing_ok=True)
+        listener.bind(str(waiting))
+        waiting.chmod(0o600)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        waiting.rename(path)
+        ours = path.stat().st_ino
+        try:
+            yield listener
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == ours:
+                    path.unlink()
+
+
+def _check_length(path: Path) -> None:
+    length = len(os.fsencode(path))
+    if length > MAX_SOCKET_PATH_BYTES:
+        raise InvalidRequest(
+            f"the socket path {path} has {length} bytes, the kernel takes {MAX_SOCKET_PATH_BYTES}",
+            hint="set BHATTI_RUNTIME_DIR to a shorter directory",
+            code="socket-path-too-long",
+        )
+
+
+def _clear(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Conflict(
+            f"{path} exists and is not a socket",
+            hint="move it away, or set BHATTI_RUNTIME_DIR to another directory",
+            code="socket-taken",
+        )
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        probe.settimeout(1.0)  # expected: at once; a listener with a full backlog is alive as well
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except TimeoutError:
+            pass
+    raise Conflict(
+        f"another process listens on {path}",
+        hint="`bhatti version` asks it who it is; another daemon needs a BHATTI_RUNTIME_DIR of its own",
+        code="socket-taken",
+    )

@@ -1,0 +1,100 @@
+"""The daemon's process: `python -m bhatti.daemon serve`, and the works that commands run while no daemon does."""
+
+import argparse
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+
+import anyio
+import msgspec
+
+from bhatti.daemon import logs, settings
+from bhatti.daemon.offline import WORK
+from bhatti.errors import BhattiError
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run as the arguments say; return the exit code. Errors are one line, for people or (works) as JSON."""
+    parsed = _parser().parse_args(arguments)
+    ready = Ready(parsed.ready_fd)
+    try:
+        configured = settings.load(parsed.set)
+        os.umask(0o077)
+        if parsed.work == "serve":
+            _serve(configured, ready)
+        else:
+            WORK[parsed.work](configured, parsed.arguments)
+    except Exception as error:
+        err = first(error)
+        if err is None:  # a defect: the log shows where, whoever waits for us gets a line
+            ready.failed(BhattiError(f"the daemon has a defect: {error!r}"))
+            raise
+        ready.failed(err)
+        if parsed.work == "serve":
+            sys.stderr.write(f"bhatti: {err.message}\n" + (f"hint: {err.hint}\n" if err.hint else ""))
+        else:
+            sys.stdout.write(msgspec.json.encode(err.body()).decode() + "\n")
+        return err.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+class Ready:
+    """Tells whoever started the daemon how that went, over a pipe: `ready`, or the error as JSON."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._descriptor = descriptor
+
+    def __call__(self) -> None:
+        """Say that everything is served."""
+        self._say(b"ready\n")
+
+    def failed(self, err: BhattiError) -> None:
+        """Say why nothing will be."""
+        self._say(msgspec.json.encode(err.body()) + b"\n")
+
+    def _say(self, line: bytes) -> None:
+        if self._descriptor is None:
+            return
+        with contextlib.suppress(OSError):  # the one who started us may have gone
+            os.write(self._descriptor, line)
+            os.close(self._descriptor)
+        self._descriptor = None
+
+
+def first(error: BaseException) -> BhattiError | None:
+    """Return our error, or the first in a group of them; None if it is none of ours."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, BhattiError) else None
+
+
+def _serve(configured: settings.Settings, ready: Ready) -> None:
+    from bhatti.daemon.lifetime import live  # a quarter of a second of imports that the works do not need
+
+    logs.set_up(configured)
+    if configured.detect_blocking:
+        _detect_blocking()
+    use_uvloop = importlib.util.find_spec("uvloop") is not None
+    anyio.run(live, configured, ready, backend_options={"use_uvloop": use_uvloop})
+
+
+def _detect_blocking() -> None:
+    """Raise wherever the event loop would block; for tests and for debugging."""
+    from blockbuster import BlockBuster
+
+    BlockBuster().activate()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bhatti-daemon", description="The daemon. Use `bhatti serve`.")
+    parser.add_argument("work", choices=["serve", *WORK])
+    parser.add_argument("arguments", nargs="*", help="arguments of the work")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting")
+    parser.add_argument("--ready-fd", type=int, help="descriptor to say `ready` on, or the error as JSON")
+    return parser

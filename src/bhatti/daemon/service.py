@@ -1,0 +1,295 @@
+"""The daemon's work: store, engine and images tied together behind the interface that the server uses.
+
+Theory of operation. The store says what was promised, the engine what is; the catalogue holds the former in memory.
+Orders that change the world (create, destroy) go journal → engine → journal, in the daemon's own task group
+(`orders`), one at a time per sandbox (`exclusive`). Reading a sandbox asks the engine how its machine is, and writes
+down what has changed: that is how a death is noticed.
+"""
+
+import contextlib
+import datetime
+import logging
+import os
+import platform
+import time
+from pathlib import Path
+
+import anyio
+import msgspec
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from bhatti.daemon import admission, answers, doctor
+from bhatti.daemon.builds import Images
+from bhatti.daemon.catalogue import Catalogue
+from bhatti.daemon.exclusive import Claims, exclusive
+from bhatti.daemon.orders import Orders, stopping
+from bhatti.daemon.recovery import Recovery, facts_of, last_words
+from bhatti.daemon.settings import Settings
+from bhatti.engines.base import Engine, Machine
+from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
+from bhatti.guestlink.client import GuestLink
+from bhatti.model.sandbox import Status
+from bhatti.operations import table, types
+from bhatti.server.backend import Backend, BuildCallback, StageCallback
+from bhatti.store.journal import Journal, destroyed
+from bhatti.store.sandboxes import Record, now
+
+log = logging.getLogger(__name__)
+
+DESTROYED_KEPT = datetime.timedelta(days=7)
+"""How long the last words of a destroyed sandbox are kept in the store."""
+
+
+class Service(Backend):
+    """One daemon's work. `start` makes it ready; until then, and after `stop`, it refuses politely."""
+
+    def __init__(self, settings: Settings, version: str, tasks: TaskGroup) -> None:
+        self.settings = settings
+        self.claims = Claims()
+        self._version = version
+        self._began = time.monotonic()
+        self._orders = Orders(tasks)
+        self._catalogue = Catalogue()
+        self._images = Images(settings)
+        self._parts: tuple[Journal, Engine] | None = None
+        self._stopping = False
+
+    async def start(self, journal: Journal, engine: Engine) -> None:
+        """Recover what an earlier daemon left, then serve. `engine` has been entered."""
+        await Recovery(journal, engine).run()
+        await journal.forget_destroyed(now() - DESTROYED_KEPT)
+        for record in await journal.sandboxes():
+            self._catalogue.put(record)
+        self._parts = journal, engine
+        log.info("ready", extra={"sandboxes": len(self._catalogue), "engine": engine.name})
+
+    def refuse(self) -> None:
+        """From now on, refuse new requests as `stopping`."""
+        self._stopping = True
+
+    async def stop(self) -> None:
+        """Let the orders under way come to an end, and end all sandboxes if so set."""
+        self.refuse()
+        await self._orders.close(self.settings.drain_s)
+        if self.settings.stop_all and self._parts is not None:
+            for record in list(self._catalogue):
+                try:
+                    await self._destroy(record)
+                except BhattiError:
+                    log.exception("could not end sandbox %s; the next start knows of it", record.id)
+
+    def health(self) -> types.Health:
+        """See `Backend`."""
+        status = "stopping" if self._stopping else "ok" if self._parts else "starting"
+        return types.Health(
+            status=status,  # type: ignore[arg-type]
+            sandboxes=len(self._catalogue),
+            uptime=round(time.monotonic() - self._began, 3),
+        )
+
+    def version(self) -> types.Version:
+        """See `Backend`."""
+        return types.Version(
+            version=self._version,
+            api=table.API_REVISION,
+            engine=self.settings.engine,
+            python=platform.python_version(),
+            pid=os.getpid(),
+        )
+
+    async def doctor(self) -> types.DoctorReport:
+        """See `Backend`."""
+        return await to_thread.run_sync(doctor.examine, self.settings)
+
+    # --- orders
+
+    async def create(self, request: types.SandboxCreate, on_stage: StageCallback) -> types.Sandbox:
+        """See `Backend`."""
+        _, engine = self._serving()
+        host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
+        spec = admission.admit(request, self.settings, host)
+        record = Record(
+            id=spec.id, name=spec.name, status=Status.CREATING, engine=engine.name, spec=spec, created_at=now()
+        )
+        # Reserved before the first await of the order: two requests for one name meet here, not in the engine.
+        self._catalogue.reserve(record)
+        machine = await self._orders.run(lambda: self._create(record, on_stage), undo_when_left=True)
+        return answers.sandbox(self._catalogue.find(record.id), machine)
+
+    @exclusive(per="sandbox", busy="reject")
+    async def _create(self, record: Record, on_stage: StageCallback) -> Machine:
+        journal, engine = self._serving()
+        began = time.monotonic()
+        made = False
+        try:
+            await journal.begin_create(record)
+            machine = await engine.create(record.spec, progress=on_stage)
+            made = True
+            running = msgspec.structs.replace(record, status=machine.status, facts=facts_of(machine))
+            await journal.finish_create(running)
+        except BaseException as err:
+            with anyio.CancelScope(shield=True):
+                await self._undo_create(record, made, err)
+            raise
+        self._catalogue.put(running)
+        log.info("created", extra={"id": record.id, "sandbox": record.name, "ms": _ms_since(began)})
+        return machine
+
+    async def _undo_create(self, record: Record, made: bool, why: BaseException) -> None:
+        journal, engine = self._serving()
+        reason = str(why) or type(why).__name__
+        log.info("creation undone", extra={"id": record.id, "sandbox": record.name, "why": reason})
+        try:
+            if made:
+                await engine.destroy(record.id)
+            await journal.undo_create(record.id, reason)
+        except BhattiError:
+            # The intent stays in the journal: the next start finishes this.
+            log.exception("could not undo the creation of sandbox %s; the next start will", record.id)
+        finally:
+            self._catalogue.drop(record.id)
+
+    async def destroy(self, ref: str) -> None:
+        """See `Backend`."""
+        self._serving()
+        record = self._catalogue.find(ref)
+        await self._orders.run(lambda: self._destroy(record), undo_when_left=False)
+
+    @exclusive(per="sandbox", busy="reject")
+    async def _destroy(self, record: Record) -> None:
+        journal, engine = self._serving_or_stopping()
+        await journal.begin_destroy(record.id)
+        with contextlib.suppress(NotFound):  # its machine was gone already; the row goes too
+            await engine.destroy(record.id)
+        gone = destroyed(record)
+        await journal.finish_destroy(gone)
+        self._catalogue.put(gone)
+        log.info("destroyed", extra={"id": record.id, "sandbox": record.name})
+
+    # --- looking
+
+    async def sandboxes(self) -> list[types.Sandbox]:
+        """See `Backend`."""
+        _, engine = self._serving()
+        machines = {machine.id: machine for machine in await engine.list()}
+        found = []
+        for record in answers.newest_first(self._catalogue):
+            machine = machines.get(record.id)
+            found.append(answers.sandbox(await self._follow(record, machine), machine))
+        return found
+
+    async def sandbox(self, ref: str) -> types.Sandbox:
+        """See `Backend`."""
+        record, machine = await self._look(self._catalogue_of_served().find(ref))
+        return answers.sandbox(record, machine)
+
+    async def guest(self, ref: str) -> GuestLink:
+        """See `Backend`."""
+        _, engine = self._serving()
+        record = self._catalogue.find(ref)
+        if record.status is not Status.RUNNING:
+            raise _not_running(record)
+        try:
+            return engine.link(record.id)
+        except (Conflict, NotFound):
+            record, _ = await self._look(record)
+            raise _not_running(record) from None
+
+    async def explain(self, ref: str, error: Exception) -> Exception:
+        """See `Backend`."""
+        if not isinstance(error, Unavailable):
+            return error
+        try:
+            record, _ = await self._look(self._catalogue_of_served().find(ref))
+        except BhattiError as err:
+            return err
+        return error if record.status is Status.RUNNING else _not_running(record)
+
+    async def _look(self, record: Record) -> tuple[Record, Machine | None]:
+        """Ask the engine how the machine is; write down what has changed."""
+        _, engine = self._serving()
+        try:
+            machine: Machine | None = await engine.status(record.id)
+        except NotFound:
+            machine = None
+        return await self._follow(record, machine), machine
+
+    async def _follow(self, record: Record, machine: Machine | None) -> Record:
+        """Bring the row up to date with the machine, unless an order is at work on it."""
+        journal, _ = self._serving()
+        current = self._catalogue.get(record.id)
+        if current is None or current.status is Status.CREATING or self.claims.holder(record.id) is not None:
+            return current or record
+        if current.status is not Status.RUNNING or (machine is not None and machine.status is Status.RUNNING):
+            return current
+        words = last_words(machine, "its machine is gone")
+        status = Status.STOPPED if machine is not None and machine.status is Status.STOPPED else Status.FAILED
+        dead = msgspec.structs.replace(
+            current, status=status, cause=words if status is Status.FAILED else None, stopped_at=now()
+        )
+        self._catalogue.put(dead)
+        log.warning("sandbox %s (%s) is %s: %s", record.name, record.id, status, words.detail)
+        await journal.note(dead, status.value, words.detail)
+        return dead
+
+    # --- images
+
+    async def images(self) -> list[types.Image]:
+        """See `Backend`."""
+        return await self._images.list()
+
+    async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
+        """See `Backend`."""
+        return await self._images.build(request, on_progress)
+
+    async def remove_image(self, name: str) -> None:
+        """See `Backend`."""
+        self._serving()
+        users = [record.name for record in self._catalogue if record.spec.image == name]
+        if users:
+            raise Conflict(
+                f"image {name!r} is used by {', '.join(users[:5])}",
+                hint=f"remove {'it' if len(users) == 1 else 'them'} first",
+                code="image-in-use",
+            )
+        await self._images.remove(name)
+
+    # --- readiness
+
+    def _serving(self) -> tuple[Journal, Engine]:
+        if self._stopping:
+            raise stopping()
+        return self._serving_or_stopping()
+
+    def _serving_or_stopping(self) -> tuple[Journal, Engine]:
+        if self._parts is None:
+            raise Unavailable(
+                "the daemon is starting: it looks after what an earlier one left",
+                hint="try again in a moment",
+                code="starting",
+            )
+        return self._parts
+
+    def _catalogue_of_served(self) -> Catalogue:
+        self._serving()
+        return self._catalogue
+
+
+def _not_running(record: Record) -> Conflict:
+    if record.status is Status.FAILED:
+        cause = f": {record.cause.detail}" if record.cause else ""
+        return Conflict(
+            f"sandbox {record.name!r} has failed{cause}",
+            hint=f"`bhatti inspect {record.name}` shows its last words; `bhatti rm {record.name}` removes it",
+            code="not-running",
+        )
+    return Conflict(
+        f"sandbox {record.name!r} is {record.status}, not running",
+        hint=f"`bhatti inspect {record.name}` shows how it is",
+        code="not-running",
+    )
+
+
+def _ms_since(moment: float) -> int:
+    return round((time.monotonic() - moment) * 1000)

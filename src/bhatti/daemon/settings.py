@@ -1,0 +1,184 @@
+"""Settings: defaults, then `/etc/bhatti/config.toml`, then the user's own file, then the environment, then flags.
+
+Every setting has one name, `key` or `section.key`. In a file it is TOML; in the environment `BHATTI_KEY` or
+`BHATTI_SECTION_KEY`; as a flag of the daemon `--set section.key=value`. Where the daemon's directories are can be said
+by environment and flag alone, because every command must find the socket without reading files.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from bhatti import paths
+from bhatti.errors import InvalidRequest
+
+DIRECTORIES = frozenset({"state_dir", "runtime_dir"})
+
+
+class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a sandbox gets when nothing is asked for; sizes in MiB."""
+
+    image: str = "base"
+    cpus: Annotated[int, msgspec.Meta(ge=1)] = 1
+    memory_mb: Annotated[int, msgspec.Meta(ge=128)] = 512
+    disk_size_mb: Annotated[int, msgspec.Meta(ge=64)] = 8192
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one sandbox may have at most; 0 means what the host has."""
+
+    max_cpus: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_memory_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_disk_size_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The QEMU engine. An empty text leaves the choice to the engine."""
+
+    binary: str = ""
+    network: Literal["auto", "bridge", "user"] = "auto"
+    bridge_name: str = ""
+    subnet: str = ""
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    dns: list[str] = []
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on."""
+
+    state_dir: str
+    runtime_dir: str
+    images_dir: str
+    engine: str = "qemu"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    stop_all: bool = False
+    drain_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+    detect_blocking: bool = False
+    defaults: Defaults = Defaults()
+    limits: Limits = Limits()
+    qemu: Qemu = Qemu()
+
+    @property
+    def socket(self) -> Path:
+        """Where the daemon listens."""
+        return Path(self.runtime_dir) / paths.SOCKET_NAME
+
+    @property
+    def database(self) -> Path:
+        """Where the store is."""
+        return Path(self.state_dir) / paths.DATABASE_NAME
+
+    @property
+    def lock(self) -> Path:
+        """What says that a daemon has the state directory."""
+        return Path(self.state_dir) / paths.LOCK_NAME
+
+
+def _fields() -> dict[str, object]:
+    """Return every setting's name (`key` or `section.key`) and type."""
+    found: dict[str, object] = {}
+    for field in msgspec.structs.fields(Settings):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            found |= {f"{field.name}.{inner.name}": inner.type for inner in msgspec.structs.fields(field.type)}
+        else:
+            found[field.name] = field.type
+    return found
+
+
+FIELDS = _fields()
+
+
+def config_files(env: Mapping[str, str] = os.environ) -> list[Path]:
+    """Return the files that may hold settings, the weaker first."""
+    own = env.get("XDG_CONFIG_HOME") or f"{env.get('HOME', '/')}/.config"
+    return [Path("/etc/bhatti/config.toml"), Path(own) / "bhatti" / "config.toml"]
+
+
+def load(
+    flags: Iterable[str] = (), *, env: Mapping[str, str] = os.environ, files: Iterable[Path] | None = None
+) -> Settings:
+    """Return the settings; `flags` are texts `key=value`.
+
+    Raises `InvalidRequest` (code `bad-setting`) that names the file, variable or flag at fault.
+    """
+    found: dict[str, object] = {}
+    for path in config_files(env) if files is None else files:
+        for key, value in _from_file(path):
+            found[key] = _checked(str(path), key, value)
+    for key, field_type in FIELDS.items():
+        if (variable := variable_of(key)) in env:
+            found[key] = _checked(variable, key, _from_text(field_type, env[variable]))
+    for flag in flags:
+        key, equals, text = flag.partition("=")
+        if not equals:
+            raise _bad("the command line", f"{flag!r} is not key=value")
+        found[key] = _checked(f"--set {key}", key, _from_text(FIELDS.get(key), text))
+    return _settings(found, env)
+
+
+def variable_of(key: str) -> str:
+    """Return the environment variable of a setting."""
+    return "BHATTI_" + key.replace(".", "_").upper()
+
+
+def _settings(found: dict[str, object], env: Mapping[str, str]) -> Settings:
+    state = str(Path(str(found.get("state_dir") or paths.state_dir(env))).absolute())
+    # A state directory of its own brings the other two with it; see `bhatti.paths`.
+    runtime = found.get("runtime_dir") or (f"{state}/run" if "state_dir" in found else paths.runtime_dir(env))
+    nested: dict[str, object] = {
+        "state_dir": state,
+        "runtime_dir": str(Path(str(runtime)).absolute()),
+        "images_dir": str(Path(str(found.get("images_dir") or f"{state}/images")).absolute()),
+    }
+    for key, value in found.items():
+        section, _, name = key.rpartition(".")
+        if section:
+            table = nested.setdefault(section, {})
+            assert isinstance(table, dict)
+            table[name] = value
+        else:
+            nested.setdefault(name, value)
+    return msgspec.convert(nested, Settings)
+
+
+def _from_file(path: Path) -> Iterator[tuple[str, object]]:
+    try:
+        document = tomllib.loads(path.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as err:
+        raise _bad(str(path), str(err)) from err
+    for key, value in document.items():
+        if key in DIRECTORIES:
+            raise _bad(str(path), f"{key} cannot be set in a file", f"set {variable_of(key)} in the environment")
+        if isinstance(value, dict):
+            yield from ((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            yield key, value
+
+
+def _from_text(field_type: object, text: str) -> object:
+    if field_type == list[str]:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _checked(origin: str, key: str, value: object) -> object:
+    if key not in FIELDS:
+        near = difflib.get_close_matches(key, FIELDS, 1)
+        raise _bad(origin, f"there is no setting {key!r}", f"did you mean {near[0]!r}?" if near else None)
+    try:
+        return msgspec.convert(value, FIELDS[key], strict=False)
+    except msgspec.ValidationError as err:
+        raise _bad(origin, f"{key}: {err}") from err
+
+
+def _bad(origin: str, what: str, hint: str | None = None) -> InvalidRequest:
+    return InvalidRequest(f"{origin}: {what}", hint=hint, code="bad-setting")

@@ -1,0 +1,71 @@
+"""What an operation of the API is."""
+
+import enum
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from bhatti.errors import BhattiError, InvalidRequest
+
+Req_co = TypeVar("Req_co", covariant=True)
+Res_co = TypeVar("Res_co", covariant=True)
+
+
+class Scope(enum.StrEnum):
+    """Who may call an operation."""
+
+    PUBLIC = "public"  # nobody needs to say who they are
+    USER = "user"  # owners, each seeing only what is theirs
+    ADMIN = "admin"  # the local administrator
+
+
+class Streams(enum.StrEnum):
+    """What an operation carries beside one JSON document each way."""
+
+    NOTHING = "nothing"
+    EVENTS = "events"  # newline-delimited JSON, when the caller accepts `application/x-ndjson`
+    DOWNLOAD = "download"  # the answer's body is bytes
+    UPLOAD = "upload"  # the request's body is bytes
+    SOCKET = "socket"  # a WebSocket
+    RELAY = "relay"  # request and answer are somebody else's, passed through
+
+
+class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=True):
+    """One operation. `path` has its parameters in braces; `{rest:.*}` takes the remainder of the path.
+
+    `request` is the JSON body, `query` the parameters after `?`, `result` the JSON answer (or, for `EVENTS`, its
+    buffered form, and `event` one line of its stream). `errors` are the classes that a caller should expect beside
+    `InvalidRequest`. `wakes` says that a sleeping sandbox is woken for it.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    request: type[Req_co] | None = None
+    result: type[Res_co] | None = None
+    query: type | None = None
+    event: type | None = None
+    status: int = 200
+    errors: tuple[type[BhattiError], ...] = ()
+    scope: Scope = Scope.USER
+    wakes: bool = False
+    streams: Streams = Streams.NOTHING
+
+    def target(self, parameters: dict[str, str], query: dict[str, str] | None = None) -> str:
+        """Return the request target with `parameters` in the path's braces and `query` behind it, both escaped.
+
+        Raises `InvalidRequest` for an empty parameter or one that the path of a URL cannot carry.
+        """
+        path = self.path
+        for name, value in parameters.items():
+            if name == "rest":
+                path = path.replace("{rest:.*}", quote(value, safe="/"))
+                continue
+            if value in ("", ".", ".."):
+                raise InvalidRequest(f"{name} {value!r} is not a name or id", code="bad-name")
+            path = path.replace("{" + name + "}", quote(value, safe=""))
+        if query:
+            path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query.items())
+        return path

@@ -1,0 +1,95 @@
+"""The application: one route per operation of the table, the error map around all of them."""
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+
+from aiohttp import web
+from aiohttp.typedefs import Handler as AiohttpHandler
+from aiohttp.typedefs import Middleware
+
+import bhatti.server.routes
+from bhatti.operations.operation import Operation
+from bhatti.operations.table import ALL, API_REVISION
+from bhatti.server import failures
+from bhatti.server.backend import Backend
+from bhatti.server.call import REQUEST_ID, Call, Handler, json_response
+from bhatti.server.sockets import OPEN_SOCKETS, OpenSockets
+
+log = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 32 << 10
+"""Of the request line and of each header."""
+
+REST = "/{rest:.*}"
+"""A path that ends so is served with nothing behind it as well."""
+
+
+def make_app(backend: Backend, handlers: Mapping[str, Handler] | None = None) -> web.Application:
+    """Return the application that serves every operation from `backend`.
+
+    Raises `LookupError` if an operation has no handler, or a handler no operation.
+    """
+    found = bhatti.server.routes.HANDLERS if handlers is None else handlers
+    unknown = set(found) ^ {operation.name for operation in ALL}
+    if unknown:
+        raise LookupError(f"operations and handlers do not match: {', '.join(sorted(unknown))}")
+    version = backend.version().version
+    app = web.Application(
+        middlewares=[_errors_told(version)], handler_args={"max_line_size": MAX_LINE_BYTES}, client_max_size=0
+    )
+    app[OPEN_SOCKETS] = OpenSockets()
+    for operation in ALL:
+        # HEAD of a path is an operation of its own where the table has one, and not an echo of GET.
+        route = _route(operation, found[operation.name], backend)
+        app.router.add_route(operation.method, operation.path, route)
+        if operation.path.endswith(REST):
+            app.router.add_route(operation.method, operation.path.removesuffix(REST), route)
+    return app
+
+
+def _route(operation: Operation[object, object], handler: Handler, backend: Backend) -> AiohttpHandler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        call = Call(operation, request, backend, request[REQUEST_ID])
+        result = await handler(call)
+        if isinstance(result, web.StreamResponse):
+            return result
+        return json_response(result, operation.status)
+
+    return handle
+
+
+def _errors_told(version: str) -> Middleware:
+    """Return the middleware that gives every request an id, and turns every error into an answer."""
+
+    @web.middleware
+    async def tell(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+        began = time.monotonic()
+        request_id = request[REQUEST_ID] = f"req_{secrets.token_hex(8)}"
+        try:
+            response = await handler(request)
+        except Exception as error:
+            cause = _only(error)
+            if request.writer.output_size:  # half an answer is out: the connection's end must say that it failed
+                log.info("broke off %s %s: %r", request.method, request.path, cause, extra={"request_id": request_id})
+                raise ConnectionAbortedError("the answer broke off") from error
+            response = failures.answer(cause, request, request_id)
+        if not response.prepared:
+            response.headers["X-Request-Id"] = request_id
+            response.headers["X-Bhatti-Version"] = version
+            response.headers["X-Bhatti-Api"] = API_REVISION
+        if log.isEnabledFor(logging.DEBUG):
+            ms = round((time.monotonic() - began) * 1000, 2)
+            extra = {"request_id": request_id, "status": response.status, "ms": ms}
+            log.debug("%s %s", request.method, request.path, extra=extra)
+        return response
+
+    return tell
+
+
+def _only(error: Exception) -> Exception:
+    """Return the error inside groups that hold one each: task groups wrap what ends them."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,75 @@
+"""What the server asks of the daemon: the one thing between HTTP and machines.
+
+`ref` is always what a person typed: an id, a name, or the unique beginning of an id. Every method but `health` raises
+`Unavailable` (code `starting`) until the daemon has recovered what an earlier one left.
+"""
+
+import abc
+from collections.abc import Callable
+
+from bhatti.guestlink.client import GuestLink
+from bhatti.operations import types
+
+StageCallback = Callable[[str], None]
+"""Called with the name of each stage of a creation as it begins."""
+
+BuildCallback = Callable[[types.BuildEvent], None]
+"""Called on the event loop with each step of a build."""
+
+
+class Backend(abc.ABC):
+    """The daemon as the server sees it."""
+
+    @abc.abstractmethod
+    def health(self) -> types.Health:
+        """Say whether requests are served; never raises, never waits."""
+
+    @abc.abstractmethod
+    def version(self) -> types.Version:
+        """Say which daemon this is; never raises, never waits."""
+
+    @abc.abstractmethod
+    async def doctor(self) -> types.DoctorReport:
+        """Look at this machine. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def create(self, request: types.SandboxCreate, on_stage: StageCallback) -> types.Sandbox:
+        """Make a sandbox. When cancelled, the machine is undone before this returns."""
+
+    @abc.abstractmethod
+    async def sandboxes(self) -> list[types.Sandbox]:
+        """Return all sandboxes, the newest first. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def sandbox(self, ref: str) -> types.Sandbox:
+        """Return one sandbox; raises `NotFound`. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def destroy(self, ref: str) -> None:
+        """End a sandbox; raises `NotFound` or `Busy`. When cancelled, it is ended all the same."""
+
+    @abc.abstractmethod
+    async def guest(self, ref: str) -> GuestLink:
+        """Return the link into a sandbox that runs, waking it if it sleeps.
+
+        Raises `NotFound`, or `Conflict` (code `not-running`) with the cause of its death. Safe to cancel.
+        """
+
+    @abc.abstractmethod
+    async def explain(self, ref: str, error: Exception) -> Exception:
+        """Return what to tell the caller whose call into the guest failed with `error`.
+
+        That is `error` itself, unless the machine has died meanwhile: then that is what the caller needs to know.
+        """
+
+    @abc.abstractmethod
+    async def images(self) -> list[types.Image]:
+        """Return the images. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
+        """Build what is missing of an image. When cancelled, the build goes on, and another call waits for it."""
+
+    @abc.abstractmethod
+    async def remove_image(self, name: str) -> None:
+        """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`)."""

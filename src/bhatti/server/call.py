@@ -1,0 +1,102 @@
+"""One call of an operation: what came, checked and typed, and how the answer is sent."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from aiohttp import web
+
+from bhatti.errors import InvalidRequest
+from bhatti.operations.operation import Operation
+from bhatti.server.backend import Backend
+
+T = TypeVar("T")
+
+MAX_JSON_BYTES = 1 << 20
+"""The bound of the reference for JSON bodies. Files travel by their own operations, which have none."""
+
+Handler = Callable[["Call"], Awaitable[object]]
+"""Returns the answer of an operation, or the whole HTTP response where it streams."""
+
+REQUEST_ID = web.RequestKey("request_id", str)
+"""The id under which the log knows a request."""
+
+EVENT_STREAM = "application/x-ndjson"
+
+
+class Call:
+    """A request as a handler sees it."""
+
+    __slots__ = ("backend", "operation", "request", "request_id")
+
+    def __init__(
+        self, operation: Operation[object, object], request: web.Request, backend: Backend, request_id: str
+    ) -> None:
+        self.operation = operation
+        self.request = request
+        self.backend = backend
+        self.request_id = request_id
+
+    @property
+    def ref(self) -> str:
+        """The sandbox that the path names."""
+        return self.request.match_info["id"]
+
+    async def body(self, expected: type[T]) -> T:
+        """Return the JSON body as `expected`.
+
+        Raises `InvalidRequest`: `body-too-large`, `invalid-json` (not JSON at all) or `invalid-field` (naming it).
+        """
+        announced = self.request.content_length
+        if announced is not None and announced > MAX_JSON_BYTES:
+            raise _too_large()
+        raw = bytearray()
+        async for chunk in self.request.content.iter_any():
+            raw += chunk
+            if len(raw) > MAX_JSON_BYTES:
+                raise _too_large()
+        return decoded(bytes(raw) or b"{}", expected)
+
+    def query(self, expected: type[T]) -> T:
+        """Return the parameters after `?` as `expected`; raises `InvalidRequest` (code `invalid-field`)."""
+        given: dict[str, str] = {}
+        for name, value in self.request.query.items():
+            if name in given:
+                raise InvalidRequest(f"the parameter {name!r} is given twice", code="invalid-field")
+            given[name] = value
+        try:
+            return msgspec.convert(given, expected, strict=False)
+        except msgspec.ValidationError as err:
+            raise InvalidRequest(f"the parameters are not right: {err}", code="invalid-field") from err
+
+    def wants_events(self) -> bool:
+        """Whether the caller accepts a stream of events; `Accept` is a set of types, each perhaps with parameters."""
+        accepted = ",".join(self.request.headers.getall("Accept", []))
+        for item in accepted.split(","):
+            name, *parameters = (part.strip().lower() for part in item.split(";"))
+            if name == EVENT_STREAM:
+                return not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for p in parameters)
+        return False
+
+
+def decoded(raw: bytes, expected: type[T]) -> T:
+    """Return `raw` JSON as `expected`; raises `InvalidRequest` as `Call.body` does."""
+    try:
+        return msgspec.json.decode(raw, type=expected)
+    except msgspec.ValidationError as err:
+        raise InvalidRequest(f"the request is not right: {err}", code="invalid-field") from err
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
+        raise InvalidRequest(f"invalid json: {err}", code="invalid-json") from err
+
+
+def json_response(value: object, status: int = 200) -> web.Response:
+    """Return `value` as the JSON answer."""
+    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+
+
+def _too_large() -> InvalidRequest:
+    return InvalidRequest(
+        f"invalid json: the body is larger than {MAX_JSON_BYTES} bytes",
+        hint="files are written with PUT /sandboxes/:id/files",
+        code="body-too-large",
+    )

@@ -1,0 +1,38 @@
+"""Streams of events: one JSON document a line, sent as it happens."""
+
+from typing import Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from bhatti.server.call import EVENT_STREAM, Call
+
+E_contra = TypeVar("E_contra", contravariant=True)
+
+
+class EventStream(Generic[E_contra]):
+    """An answer that is a stream. `begin` sends the head; errors after it can only be events."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self.response = web.StreamResponse(
+            headers={
+                "Content-Type": EVENT_STREAM,
+                "X-Content-Type-Options": "nosniff",
+                "Cache-Control": "no-store",
+                "X-Request-Id": call.request_id,
+            }
+        )
+
+    async def begin(self) -> None:
+        """Send the head of the answer."""
+        await self.response.prepare(self._call.request)
+
+    async def send(self, event: E_contra) -> None:
+        """Send one event; waits while the caller does not read."""
+        await self.response.write(msgspec.json.encode(event) + b"\n")
+
+    async def end(self) -> web.StreamResponse:
+        """Close the stream and return the response for the handler to return."""
+        await self.response.write_eof()
+        return self.response

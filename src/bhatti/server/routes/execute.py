@@ -1,0 +1,180 @@
+"""Commands: buffered, as a stream of events, or over a WebSocket."""
+
+import base64
+import binascii
+import codecs
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Literal
+
+import anyio
+import msgspec
+from aiohttp import WSMsgType, web
+
+from bhatti.errors import BhattiError, InvalidRequest
+from bhatti.guestlink.client import ExecStream, Exit, GuestLink, Stderr, Stdout
+from bhatti.operations import table, types
+from bhatti.server.call import Call, Handler, decoded
+from bhatti.server.events import EventStream
+from bhatti.server.guest import entered
+from bhatti.server.sockets import accepted, keep_alive
+from lohar.wire.frames import FrameType
+
+FIRST_MESSAGE_S = 10.0
+"""Expected: with the handshake's own packet. Who has not said by then what to run never will."""
+
+STDIN, STDOUT, STDERR, KILL = (
+    bytes([kind]) for kind in (FrameType.STDIN, FrameType.STDOUT, FrameType.STDERR, FrameType.KILL)
+)
+
+
+async def run(call: Call) -> types.ExecResult | web.StreamResponse:
+    """Run a command; a caller who goes away takes it with him."""
+    request = await call.body(types.ExecRequest)
+    async with entered(call) as link:
+        if request.detach:
+            return await _detached(link, request)
+        if call.wants_events():
+            return await _streamed(call, link, request)
+        return await _buffered(link, request)
+
+
+async def _buffered(link: GuestLink, request: types.ExecRequest) -> types.ExecResult:
+    result = await link.exec(
+        request.cmd,
+        env=request.env,
+        cwd=request.cwd,
+        user=request.user,
+        stdin=_stdin(request),
+        timeout_s=request.timeout_sec,
+        max_output_bytes=request.max_output_bytes,
+    )
+    return types.ExecResult(
+        exit_code=result.exit_code,
+        stdout=_text(request, result.stdout),
+        stderr=_text(request, result.stderr),
+        reason=str(result.reason),
+        truncated=result.truncated,
+    )
+
+
+async def _detached(link: GuestLink, request: types.ExecRequest) -> types.ExecResult:
+    if request.stdin is not None:
+        raise InvalidRequest("a detached command has no stdin", code="invalid-field")
+    left = await link.detach(request.cmd, env=request.env, cwd=request.cwd, user=request.user)
+    return types.ExecResult(exit_code=0, detached=True, pid=left.pid, output_file=left.output_file)
+
+
+async def _streamed(call: Call, link: GuestLink, request: types.ExecRequest) -> web.StreamResponse:
+    events = EventStream[types.ExecEvent](call)
+    encoders = {Stdout: _encoder(request), Stderr: _encoder(request)}
+    async with _started(link, request) as stream:
+        await events.begin()
+        try:
+            async for event in stream:
+                if isinstance(event, Exit):
+                    for kind, encode in encoders.items():
+                        if rest := encode(b"", True):
+                            await events.send(types.ExecEvent(type=_name(kind), data=rest))
+                    await events.send(_exit_event(event))
+                elif text := encoders[type(event)](event.data, False):
+                    await events.send(types.ExecEvent(type=_name(type(event)), data=text))
+        except BhattiError as err:
+            await events.send(types.ExecEvent.of(err))
+    return await events.end()
+
+
+async def over_socket(call: Call) -> web.StreamResponse:
+    """Run a command over a WebSocket; see the operation for what the messages are."""
+    async with entered(call) as link:
+        async with accepted(call) as socket:
+            try:
+                with anyio.fail_after(FIRST_MESSAGE_S):
+                    first = await socket.receive()
+                if first.type is not WSMsgType.TEXT:
+                    raise InvalidRequest("the first message is the request, as JSON text", code="invalid-json")
+                request = decoded(first.data.encode(), types.ExecRequest)
+                async with _started(link, request) as stream:
+                    last = await _converse(socket, stream)
+            except TimeoutError:
+                last = types.ExecEvent(type="error", error="no request came", code="invalid-request")
+            except BhattiError as err:
+                told = await call.backend.explain(call.ref, err)
+                last = types.ExecEvent.of(told if isinstance(told, BhattiError) else err)
+            if not socket.closed:
+                await socket.send_str(msgspec.json.encode(last).decode())
+        return socket
+
+
+async def _converse(socket: web.WebSocketResponse, stream: ExecStream) -> types.ExecEvent:
+    """Carry output out and input in, until the command ends; raises `ConnectionResetError` if the caller leaves."""
+    last = types.ExecEvent(type="error", error="the command's stream ended without its exit", code="unavailable")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_take_input, socket, stream)
+        tasks.start_soon(keep_alive, socket)
+        async for event in stream:
+            if isinstance(event, Exit):
+                last = _exit_event(event)
+            else:
+                await socket.send_bytes((STDOUT if isinstance(event, Stdout) else STDERR) + event.data)
+        tasks.cancel_scope.cancel()
+    return last
+
+
+async def _take_input(socket: web.WebSocketResponse, stream: ExecStream) -> None:
+    async for message in socket:
+        if message.type is not WSMsgType.BINARY:
+            raise InvalidRequest("after the request, messages are binary", code="invalid-request")
+        kind, data = message.data[:1], message.data[1:]
+        if kind == STDIN and data:
+            await stream.send_stdin(data)
+        elif kind == STDIN:
+            await stream.close_stdin()
+        elif kind == KILL:
+            await stream.kill()
+        else:
+            raise InvalidRequest(f"unexpected message type {kind.hex()}", code="invalid-request")
+    raise ConnectionResetError("the caller has left")
+
+
+@contextlib.asynccontextmanager
+async def _started(link: GuestLink, request: types.ExecRequest) -> AsyncIterator[ExecStream]:
+    async with link.stream(
+        request.cmd, env=request.env, cwd=request.cwd, user=request.user, timeout_s=request.timeout_sec
+    ) as stream:
+        if (stdin := _stdin(request)) is not None:
+            await stream.send_stdin(stdin)
+            await stream.close_stdin()
+        yield stream
+
+
+def _stdin(request: types.ExecRequest) -> bytes | None:
+    if request.stdin is None or request.encoding == "utf-8":
+        return None if request.stdin is None else request.stdin.encode()
+    try:
+        return base64.b64decode(request.stdin, validate=True)
+    except binascii.Error as err:
+        raise InvalidRequest(f"stdin is not base64: {err}", code="invalid-field") from err
+
+
+def _text(request: types.ExecRequest, data: bytes) -> str:
+    return base64.b64encode(data).decode() if request.encoding == "base64" else data.decode(errors="replace")
+
+
+def _encoder(request: types.ExecRequest) -> Callable[[bytes, bool], str]:
+    """Return what turns pieces of one stream into text; a character cut in two by a piece's end comes out whole."""
+    if request.encoding == "base64":
+        return lambda data, final: base64.b64encode(data).decode()
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    return decoder.decode
+
+
+def _name(kind: type) -> Literal["stdout", "stderr"]:
+    return "stdout" if kind is Stdout else "stderr"
+
+
+def _exit_event(event: Exit) -> types.ExecEvent:
+    return types.ExecEvent(type="exit", exit_code=event.code, reason=str(event.reason))
+
+
+HANDLERS: dict[str, Handler] = {table.EXEC.name: run, table.EXEC_SOCKET.name: over_socket}

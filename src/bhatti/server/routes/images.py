@@ -1,0 +1,63 @@
+"""Images."""
+
+import anyio
+from aiohttp import web
+
+from bhatti.errors import BhattiError
+from bhatti.operations import table, types
+from bhatti.server.call import Call, Handler
+from bhatti.server.events import EventStream
+
+WAITING = 256
+"""Steps of a build that may wait for a slow reader; beyond, the middle ones are left out: only the latest matters."""
+
+
+async def list_all(call: Call) -> list[types.Image]:
+    """List the images."""
+    return await call.backend.images()
+
+
+async def build(call: Call) -> types.Image | web.StreamResponse:
+    """Build what is missing of an image; as a stream, its steps are told."""
+    request = await call.body(types.ImageBuild)
+    if not call.wants_events():
+        return await call.backend.build_image(request, lambda event: None)
+    return await _build_told(call, request)
+
+
+async def _build_told(call: Call, request: types.ImageBuild) -> web.StreamResponse:
+    stream = EventStream[types.BuildEvent](call)
+    await stream.begin()
+    steps_in, steps = anyio.create_memory_object_stream[types.BuildEvent](WAITING)
+
+    async def tell() -> None:
+        async with steps:
+            async for step in steps:
+                await stream.send(step)
+
+    def on_progress(event: types.BuildEvent) -> None:
+        if steps_in.statistics().current_buffer_used < WAITING and steps_in.statistics().open_send_streams:
+            steps_in.send_nowait(event)
+
+    last: types.BuildEvent
+    async with anyio.create_task_group() as tasks, steps_in:
+        tasks.start_soon(tell)
+        try:
+            last = types.BuildEvent(type="image", image=await call.backend.build_image(request, on_progress))
+        except BhattiError as err:
+            last = types.BuildEvent.of(err)
+    await stream.send(last)
+    return await stream.end()
+
+
+async def remove(call: Call) -> types.Outcome:
+    """Remove an image."""
+    await call.backend.remove_image(call.request.match_info["name"])
+    return types.Outcome(status="deleted")
+
+
+HANDLERS: dict[str, Handler] = {
+    table.IMAGE_LIST.name: list_all,
+    table.IMAGE_BUILD.name: build,
+    table.IMAGE_REMOVE.name: remove,
+}

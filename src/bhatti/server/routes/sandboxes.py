@@ -1,0 +1,67 @@
+"""Making, listing, showing and ending sandboxes."""
+
+import anyio
+from aiohttp import web
+
+from bhatti.errors import BhattiError
+from bhatti.operations import table, types
+from bhatti.server.call import Call, Handler
+from bhatti.server.events import EventStream
+
+
+async def create(call: Call) -> types.Sandbox | web.StreamResponse:
+    """Make a sandbox; as a stream, the stages are told as they begin."""
+    request = await call.body(types.SandboxCreate)
+    if not call.wants_events():
+        return await call.backend.create(request, lambda stage: None)
+    return await _create_told(call, request)
+
+
+async def _create_told(call: Call, request: types.SandboxCreate) -> web.StreamResponse:
+    stream = EventStream[types.CreateEvent](call)
+    await stream.begin()
+    # The engine's callback must not block, the caller may read slowly: the stages wait here, a handful at most.
+    stages_in, stages = anyio.create_memory_object_stream[str](64)
+
+    async def tell() -> None:
+        async with stages:
+            async for stage in stages:
+                await stream.send(types.CreateEvent(type="stage", stage=stage))
+
+    def on_stage(stage: str) -> None:
+        if stages_in.statistics().current_buffer_used < 64:
+            stages_in.send_nowait(stage)
+
+    last: types.CreateEvent
+    async with anyio.create_task_group() as tasks, stages_in:
+        tasks.start_soon(tell)
+        try:
+            last = types.CreateEvent(type="sandbox", sandbox=await call.backend.create(request, on_stage))
+        except BhattiError as err:
+            last = types.CreateEvent.of(err)
+    await stream.send(last)
+    return await stream.end()
+
+
+async def list_all(call: Call) -> list[types.Sandbox]:
+    """List the sandboxes."""
+    return await call.backend.sandboxes()
+
+
+async def get(call: Call) -> types.Sandbox:
+    """Show one sandbox."""
+    return await call.backend.sandbox(call.ref)
+
+
+async def destroy(call: Call) -> types.Outcome:
+    """End a sandbox."""
+    await call.backend.destroy(call.ref)
+    return types.Outcome(status="destroyed")
+
+
+HANDLERS: dict[str, Handler] = {
+    table.SANDBOX_CREATE.name: create,
+    table.SANDBOX_LIST.name: list_all,
+    table.SANDBOX_GET.name: get,
+    table.SANDBOX_DESTROY.name: destroy,
+}

@@ -1,0 +1,114 @@
+"""Terminals over a WebSocket: a new session, or one that is there already."""
+
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import msgspec
+from aiohttp import WSMsgType, web
+
+from bhatti.errors import BhattiError, InvalidRequest
+from bhatti.guestlink.client import GuestLink, TerminalStream
+from bhatti.operations import table, types
+from bhatti.server.call import Call, Handler
+from bhatti.server.guest import entered
+from bhatti.server.sockets import accepted, keep_alive
+
+LOGIN_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -li; exec sh -li")
+"""Debian has bash; an imported image may have nothing but a shell."""
+
+
+class Resize(msgspec.Struct, frozen=True, tag_field="type", tag="resize"):
+    """The one message of a client that is not input."""
+
+    rows: types.Port  # the same bounds: 1 to 65,535
+    cols: types.Port
+
+
+async def terminal(call: Call) -> web.StreamResponse:
+    """Open or attach to a terminal; see the operation for what the messages are."""
+    query = call.query(types.TerminalQuery)
+    async with entered(call) as link:
+        async with accepted(call) as socket:
+            try:
+                async with _opened(link, query) as stream:
+                    await socket.send_str(_begin(stream))
+                    last = await _converse(socket, stream, query)
+            except BhattiError as err:
+                told = await call.backend.explain(call.ref, err)
+                said = told if isinstance(told, BhattiError) else err
+                last = _message(type="error", error=said.message, code=said.code, hint=said.hint)
+            if not socket.closed:
+                await socket.send_str(last)
+        return socket
+
+
+def _opened(link: GuestLink, query: types.TerminalQuery) -> AbstractAsyncContextManager[TerminalStream]:
+    if query.session is not None:
+        return link.attach(query.session, since=query.since, read_only=query.read_only)
+    return link.shell(
+        _program(query.cmd),
+        rows=query.rows,
+        cols=query.cols,
+        cwd=query.cwd,
+        user=query.user,
+        max_idle_s=query.max_idle_sec,
+    )
+
+
+def _program(cmd: str | None) -> list[str]:
+    if cmd is None:
+        return list(LOGIN_SHELL)
+    if not cmd.startswith("["):
+        return [cmd]
+    try:
+        argv = msgspec.json.decode(cmd, type=list[str])
+    except msgspec.MsgspecError as err:
+        raise InvalidRequest(f"cmd is neither a word nor a JSON array: {err}", code="invalid-field") from err
+    if not argv:
+        raise InvalidRequest("cmd is empty", code="invalid-field")
+    return argv
+
+
+async def _converse(socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery) -> str:
+    """Carry bytes both ways until the program ends; raises `ConnectionResetError` if the caller leaves."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_take_input, socket, stream, query)
+        tasks.start_soon(keep_alive, socket)
+        while (data := await stream.read()) is not None:
+            await socket.send_bytes(data)
+        tasks.cancel_scope.cancel()
+    return _message(type="exit", exit_code=stream.exit_code)
+
+
+async def _take_input(socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery) -> None:
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            size = _resize(message.data)
+            if size is not None:
+                await stream.resize(size.rows, size.cols)
+                continue
+        if not query.read_only:
+            await stream.write(message.data.encode() if message.type is WSMsgType.TEXT else message.data)
+    raise ConnectionResetError("the caller has left")
+
+
+def _resize(text: str) -> Resize | None:
+    """Return the resize that `text` asks for; None if it is input like any other."""
+    if not text.startswith("{"):
+        return None
+    try:
+        return msgspec.json.decode(text, type=Resize)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _begin(stream: TerminalStream) -> str:
+    info = stream.session
+    return _message(type="session", session_id=info.session_id, offset=info.offset, start=info.start, gap=info.gap)
+
+
+def _message(**fields: object) -> str:
+    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None}).decode()
+
+
+HANDLERS: dict[str, Handler] = {table.TERMINAL.name: terminal}

@@ -1,0 +1,62 @@
+"""WebSockets, as all operations that have one use them."""
+
+import asyncio
+import contextlib
+import weakref
+from collections.abc import AsyncIterator
+
+import anyio
+from aiohttp import WSCloseCode, web
+
+from bhatti.server.call import Call
+
+MAX_MESSAGE_BYTES = 1 << 20
+"""One message holds at most what one frame of the guest's wire can carry."""
+
+PING_S = 30.0
+"""Proxies on the way cut connections that are silent for about 100 s. No answer is waited for: a reader that is held
+up by its own terminal is slow, not dead, and a dead connection is noticed by the kernel."""
+
+
+class OpenSockets:
+    """The WebSockets that are open, to tell them when the daemon stops."""
+
+    def __init__(self) -> None:
+        self._open: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
+
+    def add(self, socket: web.WebSocketResponse) -> None:
+        """Take up a socket; it is forgotten by itself."""
+        self._open.add(socket)
+
+    async def close(self) -> None:
+        """Tell everyone that the daemon goes away."""
+        word = b"the daemon is stopping"
+        goodbyes = [socket.close(code=WSCloseCode.GOING_AWAY, message=word) for socket in self._open]
+        await asyncio.gather(*goodbyes, return_exceptions=True)
+
+
+OPEN_SOCKETS = web.AppKey("open_sockets", OpenSockets)
+
+
+@contextlib.asynccontextmanager
+async def accepted(call: Call) -> AsyncIterator[web.WebSocketResponse]:
+    """Accept the call as a WebSocket for the block; it is closed at the end, however that comes.
+
+    Raises aiohttp's HTTP errors if the call is no WebSocket handshake.
+    """
+    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES + 1, compress=False)
+    socket.headers["X-Request-Id"] = call.request_id
+    await socket.prepare(call.request)
+    call.request.app[OPEN_SOCKETS].add(socket)
+    try:
+        yield socket
+    finally:
+        with anyio.CancelScope(shield=True), contextlib.suppress(ConnectionError):
+            await socket.close()
+
+
+async def keep_alive(socket: web.WebSocketResponse) -> None:
+    """Ping now and then, until cancelled."""
+    while True:
+        await anyio.sleep(PING_S)
+        await socket.ping()

@@ -1,0 +1,163 @@
+"""One SQLite file, one thread that writes it, one that reads it; the event loop never waits for either.
+
+Every write is a *unit*: a function that gets the connection inside `BEGIN IMMEDIATE` and whose effects are committed
+when it returns and rolled back when it raises. WAL lets the reader go on meanwhile.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from bhatti.errors import BhattiError, CorruptData, OutOfSpace, Unavailable
+from bhatti.store.migrations import migrate
+
+T = TypeVar("T")
+Unit = Callable[[sqlite3.Connection], T]
+
+BUSY_TIMEOUT_S = 5.0
+"""How long to wait for another process (a backup, a curious person's shell) to let go of the file."""
+
+
+class Database:
+    """Use `await Database.open(path)`; close with `aclose`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.created = False
+        """Whether `open` made the file: then nothing it does not know can be assumed to be unwanted."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="bhatti-store-write")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="bhatti-store-read")
+        self._write_connection: sqlite3.Connection | None = None
+        self._read_connection: sqlite3.Connection | None = None
+
+    @classmethod
+    async def open(cls, path: Path) -> "Database":
+        """Open or make the file, check it, bring its schema up to date.
+
+        Raises `CorruptData` if SQLite finds it damaged or a newer bhatti wrote it, `Unavailable` if it cannot be
+        written. Not safe to cancel half-way; close what you got.
+        """
+        database = cls(path)
+        try:
+            await database._run(database._writer, database._open_writer)
+            await database._run(database._reader, database._open_reader)
+        except BaseException:
+            await database.aclose()
+            raise
+        return database
+
+    async def write(self, unit: Unit[T]) -> T:
+        """Run `unit` in a transaction of its own on the writer thread; return what it returns.
+
+        Raises what the unit raises, and `OutOfSpace`, `Unavailable` or `CorruptData` for what SQLite reports. When
+        the caller is cancelled the unit is carried out all the same.
+        """
+        return await self._run(self._writer, lambda: self._transaction(unit))
+
+    async def read(self, unit: Unit[T]) -> T:
+        """Run `unit` on the reader thread. Raises as `write` does; safe to cancel."""
+        return await self._run(self._reader, lambda: unit(_opened(self._read_connection)))
+
+    async def aclose(self) -> None:
+        """Close both connections and end both threads, after what is queued. Idempotent."""
+        for executor, close in ((self._reader, self._close_reader), (self._writer, self._close_writer)):
+            with contextlib.suppress(RuntimeError):  # shut down already
+                await self._run(executor, close)
+            executor.shutdown(wait=False)
+
+    async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        # Shielded: a queued unit whose caller goes away must not be dropped, only some of the time.
+        return await asyncio.shield(loop.run_in_executor(executor, _reported(work, self.path)))
+
+    def _transaction(self, unit: Unit[T]) -> T:
+        connection = _opened(self._write_connection)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = unit(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):  # SQLite rolls back by itself on some errors
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _open_writer(self) -> None:
+        self.created = not self.path.exists()
+        connection = self._write_connection = _connect(self.path)
+        check = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise sqlite3.DatabaseError(f"quick_check: {check}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        # A crash of the host, not only of the daemon, must not undo a journalled order.
+        connection.execute("PRAGMA synchronous=FULL")
+        migrate(connection)
+        self.path.chmod(0o600)
+
+    def _open_reader(self) -> None:
+        connection = self._read_connection = _connect(self.path)
+        connection.execute("PRAGMA query_only=ON")
+
+    def _close_writer(self) -> None:
+        if self._write_connection is not None:
+            self._write_connection.close()
+            self._write_connection = None
+
+    def _close_reader(self) -> None:
+        if self._read_connection is not None:
+            self._read_connection.close()
+            self._read_connection = None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Autocommit: transactions are begun and ended in one place, by us. Each connection stays on its thread, but is
+    # made there too, so the check of the thread stays on.
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def _opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
+    if connection is None:
+        raise Unavailable("the store is closed", code="store-closed")
+    return connection
+
+
+def _reported(work: Callable[[], T], path: Path) -> Callable[[], T]:
+    """Return `work` with SQLite's errors told apart by what can be done about them."""
+
+    def run() -> T:
+        with translated(path):
+            return work()
+
+    return run
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise `BhattiError` for SQLite's errors in the block; an `IntegrityError` is the caller's own to explain."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, BhattiError):
+        raise
+    except sqlite3.OperationalError as err:
+        if getattr(err, "sqlite_errorname", "").startswith("SQLITE_FULL"):
+            raise OutOfSpace(
+                f"the store {path} cannot be written: the disk is full", hint=f"free space in {path.parent}"
+            ) from err
+        raise Unavailable(
+            f"the store {path} does not work: {err}",
+            hint=f"look for another process that holds it (`fuser {path}`) and at the rights of {path.parent}",
+            code="store-unavailable",
+        ) from err
+    except sqlite3.DatabaseError as err:
+        raise CorruptData(
+            f"the store {path} is damaged: {err}",
+            hint="stop the daemon, move the file away and restore a backup; machines that run are not touched",
+            code="store-corrupt",
+        ) from err

@@ -1,0 +1,63 @@
+"""The schema, as the steps that lead to it. A step is never changed once released; a new one is added.
+
+`PRAGMA user_version` holds the number of the last step that was taken.
+"""
+
+import sqlite3
+
+from bhatti.errors import CorruptData
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1: sandboxes, the journal of orders, events
+    """
+    CREATE TABLE sandboxes (
+        id           TEXT PRIMARY KEY,
+        name         TEXT NOT NULL,
+        owner        TEXT NOT NULL DEFAULT '',
+        status       TEXT NOT NULL,
+        engine       TEXT NOT NULL,
+        spec         BLOB NOT NULL,
+        facts        BLOB NOT NULL,
+        cause        BLOB,
+        created_at   TEXT NOT NULL,
+        stopped_at   TEXT,
+        destroyed_at TEXT
+    ) STRICT;
+    CREATE UNIQUE INDEX sandboxes_name ON sandboxes (owner, name) WHERE status <> 'destroyed';
+
+    CREATE TABLE intents (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind       TEXT NOT NULL,
+        sandbox_id TEXT NOT NULL REFERENCES sandboxes (id) ON DELETE CASCADE,
+        begun_at   TEXT NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX intents_sandbox ON intents (sandbox_id);
+
+    CREATE TABLE events (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        at         TEXT NOT NULL,
+        kind       TEXT NOT NULL,
+        sandbox_id TEXT,
+        detail     TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+    CREATE INDEX events_sandbox ON events (sandbox_id, id);
+    """,
+)
+
+
+def migrate(connection: sqlite3.Connection, steps: tuple[str, ...] = MIGRATIONS) -> int:
+    """Take the steps that are missing, each in a transaction; return how many.
+
+    Raises `CorruptData` (code `store-too-new`) if a later version of bhatti has written the file.
+    """
+    at = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if at > len(steps):
+        raise CorruptData(
+            f"the store has schema {at}, this bhatti knows up to {len(steps)}",
+            hint="install the version of bhatti that wrote it, or a newer one",
+            code="store-too-new",
+        )
+    for number, step in enumerate(steps[at:], start=at + 1):
+        # executescript would commit what is open; the script's own BEGIN and COMMIT keep the step whole.
+        connection.executescript(f"BEGIN IMMEDIATE; {step} PRAGMA user_version={number}; COMMIT;")
+    return len(steps) - at
