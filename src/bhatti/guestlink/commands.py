@@ -1,0 +1,351 @@
+"""Commands in the guest: piped ones and those on a terminal, as streams of events, and in one piece."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from bhatti.errors import GuestFailure, GuestTimeout
+from bhatti.guestlink.channel import Channel, Frame
+from bhatti.guestlink.exchange import Exchange
+from lohar.wire.frames import FrameType, encode, encode_resize, parse_exit
+from lohar.wire.messages import Detached, ExecRequest, ExitInfo, ExitReason, Feature, OomKill, SessionInfo
+
+STDIN_PIECE = 128 << 10
+"""Bytes of input sent as one frame: large enough that frames cost nothing, small enough to leave the socket's buffer
+room for the next one while the agent writes this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stdout:
+    """Output."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stderr:
+    """Error output."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """The end: the exit code, why it came to it, and what is known about that."""
+
+    code: int
+    reason: ExitReason
+    signal: int | None = None
+    oom: OomKill | None = None
+
+
+Event = Stdout | Stderr | Exit
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command wrote and how it ended. `truncated`: there was more output than was asked to be kept."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    reason: ExitReason = ExitReason.EXITED
+    truncated: bool = False
+    signal: int | None = None
+    oom: OomKill | None = None
+
+
+class ExecStream:
+    """A command or session in the guest, as an async context manager and an async iterator of `Event`s.
+
+    The iteration ends after `Exit`, which is also kept in `exit`. One task may iterate while another sends input.
+    """
+
+    def __init__(self, exchange: Exchange, request: ExecRequest) -> None:
+        self.exit: Exit | None = None
+        self._exchange = exchange
+        self._request = request
+        self._timeout_s = request.timeout_sec or None
+        self._until: float | None = None
+        self._kill_reason: ExitReason | None = None
+        self._overdue = False
+        self._events: deque[Event] = deque()
+        self._channel_or_none: Channel | None = None
+
+    @property
+    def _channel(self) -> Channel:
+        if self._channel_or_none is None:
+            raise RuntimeError("use it with `async with`")
+        return self._channel_or_none
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def open(self, *more: bytes) -> None:
+        """Start the command; `more` are encoded frames to send along. Raises `GuestFailure`, `Unavailable`.
+
+        Safe to cancel: if the request was sent, the command is killed.
+        """
+        pool = self._exchange.pool
+        await self._require_features()
+        self._channel_or_none = channel = await pool.acquire()
+        channel.send_all(encode(FrameType.EXEC_REQ, self._request.to_json()), *more)
+        if self._timeout_s is not None:
+            # An agent that knows `timeout_sec` kills by itself, in the guest's time; we only make sure.
+            knows = await pool.has(Feature.EXEC_OPTIONS)
+            self._until = pool.deadline(self._timeout_s + (self._exchange.deadlines.kill_grace_s if knows else 0))
+        if self._request.no_stdin and not await pool.has(Feature.STDIN_END):
+            channel.send_eof()
+
+    def close(self) -> None:
+        """Leave. A command that still runs is killed. Idempotent."""
+        channel, self._channel_or_none = self._channel_or_none, None
+        if channel is None:
+            return
+        if self.exit is None:
+            self._abandon(channel)
+            self._exchange.pool.discard(channel)
+        else:
+            self._exchange.pool.release(channel)
+
+    def _abandon(self, channel: Channel) -> None:
+        """Make sure that the agent does not go on with a command that nobody waits for."""
+        channel.kill_and_close()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event. Safe to cancel: no event is lost."""
+        while not self._events:
+            if self.exit is not None:
+                raise StopAsyncIteration
+            for frame in await self.frames():
+                self._take(frame)
+        return self._events.popleft()
+
+    def _take(self, frame: Frame) -> None:
+        kind, payload = frame
+        if kind == FrameType.STDOUT:
+            self._events.append(Stdout(payload))
+        elif kind == FrameType.STDERR:
+            self._events.append(Stderr(payload))
+        else:
+            self._events.append(self.finish(kind, payload))
+
+    async def frames(self, *, or_writable: bool = False) -> list[Frame]:
+        """Return the frames that have come; enforce the timeout while waiting for them. Safe to cancel."""
+        channel = self._channel
+        while True:
+            try:
+                return await self._exchange.patiently(
+                    lambda deadline: channel.receive(deadline, or_writable=or_writable), self._until
+                )
+            except GuestTimeout:
+                loop_time = asyncio.get_running_loop().time()
+                if self._until is None or loop_time < self._until or self._overdue:
+                    raise
+                # The agent did not keep the time itself.
+                self._overdue = True
+                self._until = loop_time + self._exchange.deadlines.kill_grace_s
+                self._send_kill(ExitReason.TIMEOUT)
+
+    def finish(self, kind: int, payload: bytes) -> Exit:
+        """Take the last frame: return what EXIT says, raise what ERROR says."""
+        parsed = parse_exit(payload) if kind == FrameType.EXIT else None
+        if parsed is None:
+            channel, self._channel_or_none = self._channel, None
+            raise self._exchange.refuse(channel, kind, payload)
+        code, detail = parsed
+        if detail:
+            info = self._exchange.decode(ExitInfo, detail)
+            self.exit = Exit(code, info.reason, info.signal, info.oom)
+        else:
+            signalled = ExitReason.SIGNALLED if code > 128 else ExitReason.EXITED
+            self.exit = Exit(code, self._kill_reason or signalled)
+        return self.exit
+
+    async def send_stdin(self, data: bytes) -> None:
+        """Send input; wait while the command does not read. Not safe to cancel: part of it may be sent.
+
+        Read the output meanwhile: a command whose output nobody takes stops, and reads no input either.
+        """
+        channel = self._channel
+        view = memoryview(data)
+        for start in range(0, len(view), STDIN_PIECE):
+            channel.send(FrameType.STDIN, view[start : start + STDIN_PIECE])
+            if not channel.writable:
+                await self._exchange.patiently(channel.drain)
+
+    async def close_stdin(self) -> None:
+        """Tell the command that there is no more input. Safe to cancel."""
+        if await self._exchange.pool.has(Feature.STDIN_END):
+            self._channel.send(FrameType.STDIN)
+        else:
+            self._channel.send_eof()
+
+    async def kill(self) -> None:
+        """Ask for the end of the command: SIGKILL for its group, SIGTERM first on a terminal. `Exit` follows."""
+        self._send_kill(ExitReason.KILLED)
+
+    def _send_kill(self, reason: ExitReason) -> None:
+        self._kill_reason = reason
+        self._channel.send(FrameType.KILL)
+
+    async def _require_features(self) -> None:
+        request = self._request
+        needs = {
+            Feature.EXEC_OPTIONS: request.user or request.detach,
+            Feature.PIPED_SESSIONS: request.session and not request.tty,
+            Feature.SESSION_SHARING: request.read_only or not request.takeover,
+            Feature.SESSION_CURSOR: request.since is not None,
+        }
+        for feature, needed in needs.items():
+            if needed and not await self._exchange.pool.has(feature):
+                raise GuestFailure(
+                    f"the guest agent at {self._exchange.pool.peer} is too old for {feature}",
+                    hint="rebuild the image, so that the sandbox gets a newer agent",
+                    code="unsupported",
+                )
+
+
+class TerminalStream(ExecStream):
+    """A session, on a terminal or piped: it lives on when this stream is left, and can be attached to again.
+
+    `position` counts the session's bytes up to the last one that was handed out here; attach with `since=position` to
+    go on from there. `gap` is how many bytes before the first one are lost.
+    """
+
+    def __init__(self, exchange: Exchange, request: ExecRequest) -> None:
+        super().__init__(exchange, request)
+        self.position = 0
+        self.gap = 0
+        self._session: SessionInfo | None = None
+
+    @property
+    def session(self) -> SessionInfo:
+        """What the agent said of the session when this stream was opened."""
+        if self._session is None:
+            raise RuntimeError("use it with `async with`")
+        return self._session
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, once `Exit` has come."""
+        return None if self.exit is None else self.exit.code
+
+    async def open(self, *more: bytes) -> None:
+        """Start or attach; wait for the session's description. Raises `GuestFailure`, `Unavailable`, `GuestTimeout`.
+
+        Safe to cancel; a session that was just started lives on, detached.
+        """
+        await super().open(*more)
+        channel = self._channel
+        try:
+            first, *rest = await channel.receive(self._exchange.pool.deadline(self._exchange.deadlines.reply_s))
+            kind, payload = first
+            if kind != FrameType.SESSION_INFO:
+                self._channel_or_none = None
+                raise self._exchange.refuse(channel, kind, payload)
+            self._session = info = self._exchange.decode(SessionInfo, payload)
+        except BaseException:
+            self.close()
+            raise
+        self.gap = info.gap or 0
+        since = self._request.since
+        begin = (info.start or 0) if since is None else since + self.gap
+        self.position = begin if info.offset is None else min(begin, info.offset)
+        for frame in rest:
+            self._take(frame)
+
+    def _abandon(self, channel: Channel) -> None:
+        """Detach: the session's idle time begins."""
+        channel.close()
+
+    async def __anext__(self) -> Event:
+        """Return the next event. Safe to cancel: no event is lost."""
+        event = await super().__anext__()
+        if not isinstance(event, Exit):
+            self.position += len(event.data)
+        return event
+
+    async def read(self) -> bytes | None:
+        """Return the next output of either kind, or None once the session has ended. Safe to cancel."""
+        async for event in self:
+            if not isinstance(event, Exit):
+                return event.data
+        return None
+
+    async def write(self, data: bytes) -> None:
+        """Type `data`. Not safe to cancel: part of it may be typed."""
+        await self.send_stdin(data)
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Tell the terminal its size, each 0 to 65535. Safe to cancel."""
+        self._channel.send(FrameType.RESIZE, encode_resize(rows, cols))
+
+
+async def run(exchange: Exchange, request: ExecRequest, stdin: bytes | None, max_output_bytes: int) -> ExecResult:
+    """Run a command to its end, keep at most `max_output_bytes` of its output of both kinds together.
+
+    Raises `GuestFailure`, `Unavailable`, `GuestTimeout`. Cancelling kills the command in the guest.
+    """
+    stream = ExecStream(exchange, request)
+    kept: dict[int, list[bytes]] = {FrameType.STDOUT: [], FrameType.STDERR: []}
+    room = max_output_bytes
+    truncated = False
+    left = memoryview(stdin or b"")
+    try:
+        if stdin is not None and len(stdin) <= STDIN_PIECE and await exchange.pool.has(Feature.STDIN_END):
+            # The usual case: everything in one write.
+            await stream.open(*([encode(FrameType.STDIN, stdin)] if stdin else []), encode(FrameType.STDIN))
+            stdin = None
+        else:
+            await stream.open()
+        channel = stream._channel
+        while stream.exit is None:
+            while stdin is not None and channel.writable:
+                piece, left = left[:STDIN_PIECE], left[STDIN_PIECE:]
+                if piece:
+                    channel.send(FrameType.STDIN, piece)
+                else:
+                    await stream.close_stdin()
+                    stdin = None
+            for kind, payload in await stream.frames(or_writable=stdin is not None):
+                if kind not in kept:
+                    stream.finish(kind, payload)
+                    continue
+                truncated = truncated or len(payload) > room
+                kept[kind].append(payload[:room])
+                room = max(0, room - len(payload))
+        end = stream.exit
+    finally:
+        stream.close()
+    stdout, stderr = (b"".join(kept[kind]) for kind in (FrameType.STDOUT, FrameType.STDERR))
+    return ExecResult(end.code, stdout, stderr, end.reason, truncated, end.signal, end.oom)
+
+
+async def start_detached(exchange: Exchange, request: ExecRequest) -> Detached:
+    """Start a command that nobody waits for."""
+    stream = ExecStream(exchange, request)
+    answer = b""
+    try:
+        await stream.open()
+        while stream.exit is None:
+            for kind, payload in await stream.frames():
+                if kind == FrameType.STDOUT:
+                    answer += payload
+                else:
+                    stream.finish(kind, payload)
+    finally:
+        stream.close()
+    return exchange.decode(Detached, answer)
