@@ -11,7 +11,7 @@ returns, so that it is the same code on every engine.
 import abc
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -34,8 +34,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 class CauseOfDeath(msgspec.Struct, frozen=True, kw_only=True):
     """Why a machine is not running any more.
 
-    `kind` is one of `exit`, `guest-panic`, `killed`, `oom`, `boot-failed`, `host-crash`, `operator`; `detail` is for
-    people; `console_tail` holds the last lines of the console, at most 4 KiB.
+    `kind` is one of `exit`, `guest-panic`, `killed`, `oom`, `disk-full`, `boot-failed`, `host-crash`, `operator`;
+    `detail` is for people; `console_tail` holds the last lines of the console, at most 4 KiB.
     """
 
     kind: str
@@ -62,6 +62,19 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cause: CauseOfDeath | None = None
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One fact about this host that matters to an engine, for `bhatti doctor`.
+
+    `level` is `ok`, `warning` (something is missing that can be done without) or `failed` (no sandbox will start);
+    `hint` says what to do, as a command where there is one.
+    """
+
+    name: str
+    level: Literal["ok", "warning", "failed"]
+    detail: str
+    hint: str | None = None
+
+
 ProgressCallback = Callable[[str], None]
 """Called with the name of each stage as it begins (`layer`, `boot`, `agent` …); must not block."""
 
@@ -75,6 +88,11 @@ class Engine(abc.ABC):
     """
 
     name: str
+
+    @classmethod
+    def examine(cls, settings: Any) -> list[Finding]:  # noqa: ANN401  # each engine has settings of its own
+        """Return what this engine finds on this host, good and bad, without changing anything. Blocks for a moment."""
+        return []
 
     @property
     @abc.abstractmethod

@@ -28,7 +28,7 @@ def cause_of_death(pid: int, ended: Exit, console_log: Path, qemu_log: Path) -> 
     if ended.signal in (None, signal.SIGKILL) and (victim := _oom_record(pid)) is not None:
         return cause("oom", f"the host ran out of memory and killed it: {victim}")
     if ended.signal == signal.SIGBUS:
-        return cause("killed", "the host's disk could not hold the guest's memory any more (SIGBUS)")
+        return cause("disk-full", "the host's disk could not hold the guest's memory any more (SIGBUS)")
     if (by := re.search(r"terminating on signal \d+ from pid \d+[^\r\n]*", words)) is not None:
         return cause("killed", f"qemu: {by[0]}")
     if ended.signal is not None:

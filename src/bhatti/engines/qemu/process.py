@@ -64,9 +64,9 @@ def identify(pid: int) -> ProcessIdentity | None:
     return None if fields[0] in "ZX" else ProcessIdentity(pid, int(fields[19]))
 
 
-def processes_with(argument: str) -> list[ProcessIdentity]:
-    """Return the living processes that have `argument` on their command line."""
-    wanted = argument.encode()
+def processes_with(prefix: str) -> list[ProcessIdentity]:
+    """Return the living processes that have an argument beginning with `prefix` on their command line."""
+    wanted = prefix.encode()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -74,7 +74,10 @@ def processes_with(argument: str) -> list[ProcessIdentity]:
                 arguments = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if wanted in arguments and (identity := identify(int(entry.name))) is not None:
+            if (
+                any(argument.startswith(wanted) for argument in arguments)
+                and (identity := identify(int(entry.name))) is not None
+            ):
                 found.append(identity)
     return found
 

@@ -1,6 +1,7 @@
 """A connection to the monitor of a running QEMU: the shell around `qmp_protocol`."""
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -79,6 +80,11 @@ class Monitor(asyncio.Protocol):
         with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as raw:
             socket.send_fds(raw, [self._protocol.data_to_send()], [file])
         await self._answer(number, "getfd", COMMAND_TIMEOUT_S)
+
+    async def quit(self) -> None:
+        """Tell QEMU to end. It may close the connection before it answers, which is fine too."""
+        with contextlib.suppress(Unavailable):
+            await self.execute("quit")
 
     @property
     def closed(self) -> bool:

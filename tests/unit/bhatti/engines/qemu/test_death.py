@@ -18,7 +18,7 @@ def logs(tmp_path: Path) -> tuple[Path, Path]:
     [
         (Exit(status=0), "Kernel panic - not syncing: Attempted to kill init!", "", "guest-panic", "kill init"),
         (Exit(signal=signal.SIGKILL), "", "", "killed", "killed by SIGKILL"),
-        (Exit(signal=signal.SIGBUS), "", "", "killed", "disk could not hold"),
+        (Exit(signal=signal.SIGBUS), "", "", "disk-full", "disk could not hold"),
         (Exit(signal=signal.SIGSEGV), "", "", "killed", "killed by SIGSEGV"),
         (Exit(status=0), "", "qemu: terminating on signal 15 from pid 7 (bash)", "killed", "from pid 7"),
         (Exit(status=0), "[  9.1] reboot: Power down\r\n", "", "exit", "powered itself off"),

@@ -1,0 +1,203 @@
+"""The QEMU engine: any Linux machine, with KVM where it works and emulation where it does not."""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Self
+
+import anyio
+
+from bhatti.engines.base import Capabilities, Engine, Finding, Machine, ProgressCallback
+from bhatti.engines.qemu import console, doctor
+from bhatti.engines.qemu.host import QemuHost, open_host
+from bhatti.engines.qemu.machine import QemuMachine, sandbox_exists
+from bhatti.engines.qemu.process import VmProcess, processes_with
+from bhatti.engines.qemu.record import Phase, read_record, wreck
+from bhatti.engines.qemu.settings import QemuSettings
+from bhatti.errors import CorruptData, NotFound, Unavailable
+from bhatti.guestlink.client import GuestLink
+from bhatti.model.sandbox import SandboxSpec, checked_name
+
+log = logging.getLogger(__name__)
+
+TRIM_INTERVAL_S = 10.0
+"""How often consoles are looked at. An emulated serial port brings some MiB in that time, which is no harm."""
+
+
+class QemuEngine(Engine):
+    """All machines below one state directory."""
+
+    name = "qemu"
+
+    def __init__(self, settings: QemuSettings) -> None:
+        self.settings = settings
+        self._opened: QemuHost | None = None
+        self._machines: dict[str, QemuMachine] = {}
+        self._trimmer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def examine(cls, settings: QemuSettings) -> list[Finding]:
+        """See `Engine.examine`."""
+        return doctor.examine(settings)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Engine.capabilities`."""
+        bridged = self._host.networks.new.kind == "bridge"
+        return Capabilities(
+            own_kernel=True,
+            pause=False,
+            memory_snapshot=False,
+            fork=False,
+            bridge_network=bridged,
+            hotplug_volumes=False,
+            rootless=True,
+        )
+
+    @property
+    def host(self) -> QemuHost:
+        """What the engine found when it was entered: QEMU, accelerator, network, with reasons."""
+        return self._host
+
+    async def __aenter__(self) -> Self:
+        """See `Engine.__aenter__`."""
+        self._opened = await anyio.to_thread.run_sync(open_host, self.settings)
+        verdict = self._opened.verdict
+        log.info("qemu %s, %s: %s", self._opened.version, verdict.accelerator, verdict.reason)
+        networks = self._opened.networks
+        log.info("network %s: %s", networks.new.kind, networks.reason)
+        self._trim_later()
+        return self
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`; with the last machine gone, bridge and firewall table go too."""
+        if self._trimmer is not None:
+            self._trimmer.cancel()
+            self._trimmer = None
+        with anyio.CancelScope(shield=True):
+            try:
+                for machine in self._machines.values():
+                    await machine.aclose()
+            finally:
+                self._machines.clear()
+                host, self._opened = self._opened, None
+                if host is not None:
+                    for network in host.networks.known.values():
+                        await network.aclose()
+
+    async def adopt(self) -> list[Machine]:
+        """See `Engine.adopt`."""
+        for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
+            await self._adopt_one(directory)
+        await self._end_strays()
+        running = {name for name, machine in self._machines.items() if machine.record.phase is Phase.RUNNING}
+        for network in self._host.networks.known.values():
+            swept = await network.sweep(running)
+            if swept:
+                log.warning("removed the network devices of %s, which do not run", ", ".join(swept))
+        return await self.list()
+
+    async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+        """See `Engine.create`."""
+        checked_name(spec.id)
+        if spec.id in self._machines:
+            raise sandbox_exists(spec.id)
+        machine = self._machines[spec.id] = QemuMachine.new(self._host, spec)
+        try:
+            await machine.boot(progress or _nobody_asked)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await machine.remove()
+                del self._machines[spec.id]
+            raise
+        return await machine.look()
+
+    async def destroy(self, sandbox_id: str) -> None:
+        """See `Engine.destroy`."""
+        machine = self._machine(sandbox_id)
+        with anyio.CancelScope(shield=True):
+            await machine.remove()
+            # Only now: a destroy that failed can be asked for again.
+            self._machines.pop(sandbox_id, None)
+
+    async def status(self, sandbox_id: str) -> Machine:
+        """See `Engine.status`."""
+        return await self._machine(sandbox_id).look()
+
+    def link(self, sandbox_id: str) -> GuestLink:
+        """See `Engine.link`."""
+        return self._machine(sandbox_id).link()
+
+    def console(self, sandbox_id: str, *, max_bytes: int = 65_536) -> str:
+        """See `Engine.console`."""
+        return console.tail(self._machine(sandbox_id).files.console, max_bytes)
+
+    async def list(self) -> list[Machine]:  # last of the public ones: below it, `list` means this method
+        """See `Engine.list`."""
+        machines = sorted(self._machines.values(), key=lambda machine: machine.record.created_at)
+        return [await machine.look() for machine in machines]
+
+    @property
+    def _host(self) -> QemuHost:
+        if self._opened is None:
+            raise Unavailable("the engine is not open", hint="use it as an async context manager", code="not-open")
+        return self._opened
+
+    def _machine(self, sandbox_id: str) -> QemuMachine:
+        try:
+            return self._machines[sandbox_id]
+        except KeyError:
+            raise NotFound(f"the engine has no sandbox {sandbox_id!r}", code="sandbox-not-found") from None
+
+    async def _adopt_one(self, directory: Path) -> None:
+        try:
+            record = await anyio.to_thread.run_sync(read_record, directory)
+        except CorruptData as error:
+            log.error("sandbox %s: %s", directory.name, error.message)
+            record = wreck(directory.name, error.message)
+        # Without a record, nothing was begun but the directory.
+        machine = QemuMachine(self._host, record or wreck(directory.name, "it never came to be"), exists=True)
+        if record is None or record.phase in (Phase.CREATING, Phase.DESTROYING):
+            log.warning("sandbox %s was left %s: removed", directory.name, record.phase if record else "empty")
+            await machine.remove()
+            return
+        await machine.adopt()
+        self._machines[directory.name] = machine
+
+    async def _end_strays(self) -> None:
+        """End machines of ours whose directory is gone or whose record does not know them."""
+        prefix = f"file,id=console,path={self.settings.sandboxes_dir}/"
+        known = {machine.record.pid for machine in self._machines.values() if machine.record.phase is Phase.RUNNING}
+        for identity in await anyio.to_thread.run_sync(processes_with, prefix):
+            if identity.pid not in known:
+                stray = await VmProcess.adopt(identity)
+                if stray is not None:
+                    log.warning("ended process %d, a machine that nobody knows", identity.pid)
+                    await stray.end()
+
+    def _trim_later(self) -> None:
+        self._trimmer = asyncio.get_running_loop().call_later(TRIM_INTERVAL_S, self._trim_now)
+
+    def _trim_now(self) -> None:
+        consoles = [machine.files.console for machine in self._machines.values()]
+        trimming = asyncio.get_running_loop().run_in_executor(None, _trim_all, consoles)
+        trimming.add_done_callback(self._trimmed)
+
+    def _trimmed(self, trimming: asyncio.Future[None]) -> None:
+        if trimming.exception() is not None:
+            log.error("a console could not be cut: %s", trimming.exception())
+        if self._opened is not None:
+            self._trim_later()
+
+
+def _trim_all(consoles: list[Path]) -> None:
+    for path in consoles:
+        console.trim(path)
+
+
+def _directories(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir())
+
+
+def _nobody_asked(stage: str) -> None:
+    """Take the place of a progress callback."""

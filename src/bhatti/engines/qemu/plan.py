@@ -1,0 +1,57 @@
+"""From what was asked for to the machine that QEMU is told to be."""
+
+from pathlib import Path
+
+from bhatti.engines.qemu.command import Drive, Hardware
+from bhatti.engines.qemu.files import MachineFiles
+from bhatti.engines.qemu.host import QemuHost
+from bhatti.engines.qemu.network import Plug
+from bhatti.images.cmdline import kernel_arguments
+from bhatti.images.store import BootFiles
+from bhatti.model.sandbox import SandboxSpec
+
+
+def machine_name(sandbox_id: str) -> str:
+    """Return the name that QEMU and its monitor have for a machine."""
+    return f"bhatti-{sandbox_id}"
+
+
+def plan_hardware(
+    host: QemuHost, spec: SandboxSpec, files: MachineFiles, boot: BootFiles, volumes: list[Path], plug: Plug
+) -> Hardware:
+    """Return the machine for `spec`; `volumes` are the files of its volumes in the same order."""
+    emulated = host.verdict.accelerator == "tcg"
+    return Hardware(
+        binary=host.binary,
+        name=machine_name(spec.id),
+        accelerator=host.verdict.accelerator,
+        cpus=spec.cpus,
+        memory_mib=spec.memory_mib,
+        memory_file=files.memory,
+        kernel=boot.kernel,
+        initramfs=boot.initramfs,
+        kernel_arguments=kernel_arguments(
+            address=str(plug.address),
+            gateway=str(plug.gateway),
+            netmask=str(plug.netmask),
+            hostname=spec.name,
+            dns=plug.dns,
+            emulated=emulated,
+        ),
+        # The guest's side knows them by this order: image, agent, config, layer, volumes.
+        drives=(
+            Drive(boot.base, True),
+            Drive(boot.agent, True),
+            Drive(files.config, True),
+            Drive(files.layer, False),
+            *(Drive(path, volume.read_only) for path, volume in zip(volumes, spec.volumes, strict=True)),
+        ),
+        card=plug.card,
+        console=files.console,
+    )
+
+
+def largest_file_bytes(hardware: Hardware) -> int:
+    """Return the size of the largest file that the machine has any business writing."""
+    sizes = [drive.path.stat().st_size for drive in hardware.drives if not drive.read_only]
+    return max(hardware.memory_mib << 20, 64 << 20, *sizes)

@@ -1,0 +1,95 @@
+"""What the engine writes down about a machine, so that the next daemon's engine finds it again.
+
+A record is replaced atomically, so it is always whole. It holds the guest's token: only the owner can read it.
+"""
+
+import enum
+import os
+from pathlib import Path
+
+import msgspec
+
+from bhatti.engines.base import CauseOfDeath
+from bhatti.engines.qemu.process import ProcessIdentity
+from bhatti.errors import CorruptData
+from bhatti.model.sandbox import SandboxSpec
+
+RECORD_FILE = "machine.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Phase(enum.StrEnum):
+    """How far a machine has come. Found at start, `creating` and `destroying` mean: undo, finish."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    FAILED = "failed"
+    DESTROYING = "destroying"
+
+
+class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that cannot be asked of the process itself.
+
+    `pid` and `start_time` are of the process (0: none yet), valid while the host's boot id is `boot_id`; `forwards`
+    maps guest ports to ports of the host's loopback (user-mode network); `created_at` is in seconds since the epoch.
+    """
+
+    version: int = 1
+    phase: Phase
+    spec: SandboxSpec
+    boot_id: str
+    created_at: float
+    pid: int = 0
+    start_time: int = 0
+    network: str = ""
+    address: str = ""
+    forwards: dict[int, int] = {}
+    accelerator: str = ""
+    how: str = "booted"
+    why: str = ""
+    timings_ms: dict[str, float] = {}
+    cause: CauseOfDeath | None = None
+
+    @property
+    def identity(self) -> ProcessIdentity | None:
+        """The process, if there ever was one in this life of the host."""
+        if not self.pid or self.boot_id != host_boot_id():
+            return None
+        return ProcessIdentity(self.pid, self.start_time)
+
+
+def wreck(sandbox_id: str, detail: str) -> MachineRecord:
+    """Return a stand-in for a record that cannot be read: enough to show the machine and to destroy it."""
+    nobody = SandboxSpec(id=sandbox_id, name=sandbox_id, image="", cpus=1, memory_mib=128, disk_mib=1, token="")
+    cause = CauseOfDeath(kind="host-crash", detail=detail)
+    return MachineRecord(phase=Phase.FAILED, spec=nobody, boot_id="", created_at=0.0, cause=cause)
+
+
+def host_boot_id() -> str:
+    """Return what is different after each boot of the host."""
+    return BOOT_ID.read_text().strip()
+
+
+def write_record(directory: Path, record: MachineRecord) -> None:
+    """Replace the record in `directory`, durably."""
+    temporary = directory / f"{RECORD_FILE}.new"
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, msgspec.json.encode(record))
+        os.fsync(file)
+    finally:
+        os.close(file)
+    temporary.replace(directory / RECORD_FILE)
+
+
+def read_record(directory: Path) -> MachineRecord | None:
+    """Return the record, or None if there is none. Raises `CorruptData` (code `record-corrupt`)."""
+    path = directory / RECORD_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=MachineRecord)
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, OSError) as error:
+        raise CorruptData(
+            f"{path} cannot be read: {error}", hint="the sandbox can only be destroyed", code="record-corrupt"
+        ) from error
