@@ -33,9 +33,11 @@ LEFT_OUT = {
 }  # fmt: skip
 """Parts of the standard library that a guest agent has no use for: they would be two thirds of the drive."""
 
-_PRELOAD = b"/etc/ld.so.preload\0"
-_NO_PRELOAD = b"/run/bhatti/none\0\0\0"
-"""The loader obeys this file of the guest's root, where anybody could name a library made for another C library."""
+FOREIGN_PATHS = (b"/etc/ld.so.preload\0", b"/etc/nsswitch.conf\0")
+"""Files of the guest's root by which the loader and the C library would load more libraries: ones that were made for
+another C library. In the drive's copies these names are replaced by one that never exists."""
+
+_NOWHERE = b"/run/bhatti/-"
 
 
 def unpack_runtime(packages_root: Path, into: Path, python: str) -> None:
@@ -46,7 +48,7 @@ def unpack_runtime(packages_root: Path, into: Path, python: str) -> None:
     library = into / "lib"
     (into / "bin").mkdir(parents=True)
     (library / python / "lib-dynload").mkdir(parents=True)
-    _copy(_find(packages_root, "ld-linux-x86-64.so.2"), library / "ld.so", patch=True)
+    _copy(_find(packages_root, "ld-linux-x86-64.so.2"), library / "ld.so")
     for name in LIBRARIES:
         _copy(_find(packages_root, name), library / name)
     _copy(packages_root / "usr/bin" / python, into / "bin" / "python3")
@@ -138,9 +140,10 @@ def _find(root: Path, name: str) -> Path:
     raise CorruptData(f"the packages of the agent's Python do not contain {name}")
 
 
-def _copy(source: Path, target: Path, *, patch: bool = False) -> None:
+def _copy(source: Path, target: Path) -> None:
     content = source.read_bytes()
-    if patch:
-        content = content.replace(_PRELOAD, _NO_PRELOAD)
+    if target.name in ("ld.so", "libc.so.6"):
+        for path in FOREIGN_PATHS:
+            content = content.replace(path, _NOWHERE.ljust(len(path), b"\0"))
     target.write_bytes(content)
     target.chmod(0o755)

@@ -19,7 +19,7 @@ from bhatti.images.packages import Apt, Package
 from bhatti.images.progress import Progress, silent
 
 KERNEL_RECIPE = 1
-RUNTIME_RECIPE = 1
+RUNTIME_RECIPE = 2
 DRIVES_RECIPE = 1
 """Raise one when the code that makes that part changes: what exists is then made again."""
 

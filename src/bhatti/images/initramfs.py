@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from bhatti.images.cpio import Entry, Kind, pack
-from bhatti.images.modules import Module, load_order
+from bhatti.images.modules import Module, load_order, without_signature
 
 MODULES = [
     "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "overlay", "virtio_rng", "vmw_vsock_virtio_transport",
@@ -63,7 +63,9 @@ def build_initramfs(modules_directory: Path, busybox: bytes) -> bytes:
     entries.append(Entry("bin/busybox", Kind.FILE, 0o755, busybox))
     entries += [Entry(f"bin/{name}", Kind.SYMLINK, 0o777, b"busybox") for name in APPLETS]
     entries += [
-        Entry(f"lib/modules/{release}/{module.path.name}", Kind.FILE, 0o644, module.path.read_bytes())
+        Entry(
+            f"lib/modules/{release}/{module.path.name}", Kind.FILE, 0o644, without_signature(module.path.read_bytes())
+        )
         for module in order
     ]
     tables = {
