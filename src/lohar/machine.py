@@ -5,17 +5,25 @@ Used at boot, and again when a forked guest is given an identity of its own.
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import socket
 import struct
+import sys
 import time
 
+from lohar import mounts
 from lohar.netconf import apply_hosts, replace_file
 
 _RNDADDENTROPY = 0x40085203
 _RNDRESEEDCRNG = 0x5207
 MAX_ENTROPY_BYTES = 4096
+
+GRACE_S = 2.0
+"""How long programs may take to end when the machine does: a database needs a moment, whoever waits is a person."""
+
+KILL_WAIT_S = 1.0
+"""Ending a killed process takes milliseconds; one that is stuck in the kernel must not keep the machine on."""
 
 _RB_AUTOBOOT = 0x01234567
 _RB_POWER_OFF = 0x4321FEDC
@@ -66,20 +74,45 @@ def add_entropy(entropy: bytes) -> None:
         fcntl.ioctl(device.fileno(), _RNDRESEEDCRNG)
 
 
-def power_off() -> None:
-    """Write everything to the disks and end the machine. Returns only outside of one, by raising `PermissionError`.
+def power_off(*, grace_s: float = GRACE_S) -> None:
+    """End the machine: ask all processes to end, make them after `grace_s`, write everything to the disks.
 
-    Where there is no ACPI to switch the power off, the machine is reset instead: engines run guests without restart, so
-    that this ends them too.
+    Raises `PermissionError` in any process but PID 1, before it has done anything. Where there is no ACPI to switch the
+    power off, the machine is reset instead: engines run guests without restart, so that this ends them too.
     """
+    if os.getpid() != 1:
+        raise PermissionError("only the machine's first process can end the machine")
+    _end_processes(grace_s)
+    mounts.release_volumes()
     os.sync()
-    # Read-only, the file systems are clean and the next boot has no journal to replay.
-    with contextlib.suppress(OSError), open("/proc/sysrq-trigger", "w", encoding="ascii") as trigger:
-        trigger.write("u")
-    command = _RB_POWER_OFF if os.path.isdir("/sys/firmware/acpi") else _RB_AUTOBOOT
     import ctypes
 
+    command = _RB_POWER_OFF if os.path.isdir("/sys/firmware/acpi") else _RB_AUTOBOOT
     libc = ctypes.CDLL(None, use_errno=True)
     libc.reboot(ctypes.c_int(command - (1 << 32) if command >> 31 else command))
     number = ctypes.get_errno()
     raise PermissionError(number, f"cannot power off: {os.strerror(number)}")
+
+
+def _end_processes(grace_s: float) -> None:
+    """Send SIGTERM to everything else, reap for at most `grace_s` seconds, then SIGKILL what is left and reap that."""
+    assert sys.platform == "linux"  # the only one whose first process this can be
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    for number, seconds in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
+        try:
+            os.kill(-1, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + seconds
+        while _reap() and (left := deadline - time.monotonic()) > 0:
+            signal.sigtimedwait({signal.SIGCHLD}, left)
+
+
+def _reap() -> bool:
+    """Collect the children that have ended and say whether there are others; all processes end up as our children."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True

@@ -6,6 +6,7 @@ another way, is mounted here; only then, or for volumes, is ctypes needed and lo
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from lohar.wire.fields import number, text
@@ -58,6 +59,8 @@ STANDARD = (
     Mount(source="cgroup2", target="/sys/fs/cgroup", fs="cgroup2", flags=_SAFE, data="nsdelegate"),
 )
 """In an order in which each finds its mount point. devpts is always a new instance since Linux 4.7."""
+
+_volumes: list[str] = []
 
 _LINKS = (
     ("/proc/self/fd", "/dev/fd"),
@@ -118,10 +121,35 @@ def mount_volume(volume: Volume, uid: int, gid: int) -> None:
     if mounted_device(volume.mount) == volume.device:
         return
     os.makedirs(volume.mount, exist_ok=True)
-    flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if volume.read_only else 0)
-    mount(Mount(source=volume.device, target=volume.mount, fs=volume.fs, flags=flags))
-    if not volume.read_only:
+    entry = Mount(source=volume.device, target=volume.mount, fs=volume.fs, flags=MS_NOSUID | MS_NODEV)
+    if volume.read_only:
+        _mount_read_only(entry)
+    else:
+        mount(entry)
         os.chown(volume.mount, uid, gid)
+    _volumes.append(volume.mount)
+
+
+def _mount_read_only(entry: Mount) -> None:
+    entry = entry.replace(flags=entry.flags | MS_RDONLY)
+    try:
+        mount(entry)
+    except MountError:
+        if entry.fs not in ("ext3", "ext4"):
+            raise
+        # Its last writer was killed, so there is a journal to replay, which the read-only device forbids. Without the
+        # replay the file system is as that writer's last sync left it.
+        mount(entry.replace(data="noload"))
+
+
+def release_volumes() -> None:
+    """Unmount the volumes that were mounted here, so that their next mount finds them clean.
+
+    One that somebody still uses is left: its journal will tell the next one. Call it when all processes have ended.
+    """
+    while _volumes:
+        with contextlib.suppress(MountError):
+            unmount(_volumes.pop(), flags=0)
 
 
 def mounted_device(target: str) -> str | None:
@@ -152,11 +180,11 @@ def mount(entry: Mount) -> None:
         raise MountError(number, f"cannot mount {entry.source} ({entry.fs}) at {entry.target}: {reason}")
 
 
-def unmount(target: str) -> None:
-    """Detach what is mounted at `target`, at once even when it is in use; raises `MountError`."""
+def unmount(target: str, *, flags: int = MNT_DETACH) -> None:
+    """Unmount `target`, by default at once even when it is in use; raises `MountError`."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.umount2(target.encode(), MNT_DETACH):
+    if libc.umount2(target.encode(), flags):
         number = ctypes.get_errno()
         raise MountError(number, f"cannot unmount {target}: {os.strerror(number)}")

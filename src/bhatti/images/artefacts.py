@@ -18,13 +18,24 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from bhatti.errors import CorruptData, EngineFailure, OutOfSpace
-from bhatti.images.progress import Progress
 
 REBUILD_HINT = "make it again: bhatti image build"
+
+
+class Progress(Protocol):
+    """How a long build tells a progress bar where it is. Called from the building thread; must not block or raise."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say that `done` of `total` units of `stage` are finished; a stage ends when both are equal."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Ignore the progress: for callers that show none."""
 
 
 class FileRecord(msgspec.Struct, frozen=True):

@@ -13,10 +13,9 @@ import msgspec
 
 from bhatti.errors import BhattiError, CorruptData, NotFound
 from bhatti.images import agent_drive, initramfs, modules
-from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, input_key, write_durably
+from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, input_key, silent, write_durably
 from bhatti.images.kernel import extract_vmlinux, kernel_release
 from bhatti.images.packages import Apt, Package
-from bhatti.images.progress import Progress, silent
 
 KERNEL_RECIPE = 1
 RUNTIME_RECIPE = 2

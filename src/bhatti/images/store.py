@@ -8,10 +8,9 @@ import msgspec
 
 from bhatti.errors import CorruptData, InvalidRequest, NotFound
 from bhatti.images import base_image
-from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, write_durably
+from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, silent, write_durably
 from bhatti.images.guest_parts import PartsBuilder
 from bhatti.images.packages import Apt
-from bhatti.images.progress import Progress, silent
 from bhatti.model.sandbox import NAME_PATTERN
 
 BASE = "base"
