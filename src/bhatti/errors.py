@@ -25,12 +25,16 @@ import msgspec
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An error as it crosses the API: `{"error": message, "code": code, "hint": hint, "request_id": id}`."""
+    """An error as it crosses the API: `{"error": message, "code": code, "hint": hint, "request_id": id}`.
+
+    `kind` is the code of the class, given where `code` names a narrower case: from it the other side knows the class.
+    """
 
     error: str
     code: str = "internal"
     hint: str | None = None
     request_id: str | None = None
+    kind: str | None = None
 
 
 class BhattiError(Exception):
@@ -52,7 +56,14 @@ class BhattiError(Exception):
 
     def body(self, request_id: str | None = None) -> ErrorBody:
         """Return the error as the API sends it."""
-        return ErrorBody(error=self.message, code=self.code, hint=self.hint, request_id=request_id)
+        kind = type(self).code
+        return ErrorBody(
+            error=self.message,
+            code=self.code,
+            hint=self.hint,
+            request_id=request_id,
+            kind=None if kind == self.code else kind,
+        )
 
 
 class InvalidRequest(BhattiError):
@@ -195,8 +206,8 @@ CLASSES_BY_CODE: dict[str, type[BhattiError]] = {
 def from_body(status: int, body: ErrorBody) -> BhattiError:
     """Rebuild the error that the daemon raised from its answer.
 
-    `status` is the HTTP status of the answer (100 to 599). Unknown codes fall back to the class of the status,
+    `status` is the HTTP status of the answer (100 to 599). Unknown kinds fall back to the class of the status,
     unknown statuses to `BhattiError`.
     """
-    cls = CLASSES_BY_CODE.get(body.code) or ERRORS_BY_STATUS.get(status, BhattiError)
+    cls = CLASSES_BY_CODE.get(body.kind or body.code) or ERRORS_BY_STATUS.get(status, BhattiError)
     return cls(body.error, hint=body.hint, code=body.code)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from bhatti.daemon import lock
+from bhatti.daemon import engine, lock
 from bhatti.daemon.settings import Settings
 from bhatti.errors import BhattiError
 from bhatti.images.store import ImageStore
@@ -19,6 +19,9 @@ from bhatti.operations.types import Check, DoctorReport
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where administrators' programs are; not on everybody's PATH."""
+
+PROGRAMS = {"mke2fs": "e2fsprogs", "busybox": "busybox-static", "mmdebstrap": "mmdebstrap", "zstd": "zstd"}
+"""What images are made with, and the Debian package of each; the engine knows what it needs itself."""
 
 LEAST_FREE_MIB = 2048
 """A base image, and room for a few layers."""
@@ -29,34 +32,30 @@ Status = Literal["ok", "warning", "failed"]
 def examine(settings: Settings) -> DoctorReport:
     """Run every check; blocks for some milliseconds."""
     checks = [check(settings) for check in CHECKS]
-    missing: list[str] = []
-    for program, package, _ in programs(settings):
-        if _which(program) is None and package not in missing:
-            missing.append(package)
-    checks += [_program_check(*wanted) for wanted in programs(settings)]
-    return DoctorReport(ok=all(check.status != "failed" for check in checks), checks=checks, apt=missing)
+    checks += [_program(program) for program in PROGRAMS]
+    checks += _engine(settings)
+    missing = [package for program, package in PROGRAMS.items() if _which(program) is None]
+    missing += [hint.split()[-1] for check in checks if (hint := check.hint or "").startswith("apt install ")]
+    return DoctorReport(
+        ok=all(check.status != "failed" for check in checks),
+        checks=checks,
+        apt=sorted(set(missing)),
+    )
 
 
-def programs(settings: Settings) -> list[tuple[str, str, bool]]:
-    """Return the programs that are used: name, Debian package, whether nothing works without it."""
-    wanted = [
-        ("mke2fs", "e2fsprogs", True),
-        ("busybox", "busybox-static", False),
-        ("mmdebstrap", "mmdebstrap", False),
-        ("zstd", "zstd", False),
-    ]
-    if settings.engine == "qemu":
-        wanted.insert(0, (settings.qemu.binary or "qemu-system-x86_64", "qemu-system-x86", True))
-        wanted += [("ip", "iproute2", False), ("nft", "nftables", False)]
-    return wanted
+def _engine(settings: Settings) -> list[Check]:
+    try:
+        findings = engine.examine(settings)
+    except BhattiError as err:
+        return [Check(name="engine", status="failed", detail=err.message, hint=err.hint)]
+    return [Check(name=f.name, status=f.level, detail=f.detail, hint=f.hint) for f in findings]
 
 
-def _program_check(program: str, package: str, needed: bool) -> Check:
+def _program(program: str) -> Check:
     path = _which(program)
     if path is not None:
         return Check(name=program, status="ok", detail=path)
-    status: Status = "failed" if needed else "warning"
-    return Check(name=program, status=status, detail="not installed", hint=f"apt-get install {package}")
+    return Check(name=program, status="failed", detail="not installed", hint=f"apt install {PROGRAMS[program]}")
 
 
 def _which(program: str) -> str | None:
@@ -117,4 +116,4 @@ def _daemon(settings: Settings) -> Check:
 
 
 CHECKS: tuple[Callable[[Settings], Check], ...] = (_python, _kernel, _privileges, _memory, _disk, _images, _daemon)
-"""Beside these, one check for each of `programs`."""
+"""Beside these, one check for each of `PROGRAMS`, and what the engine finds."""

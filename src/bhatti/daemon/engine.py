@@ -2,10 +2,13 @@
 
 import importlib
 import inspect
+import ipaddress
+from pathlib import Path
+from typing import Any
 
 from bhatti.daemon.settings import Settings
 from bhatti.engines import registry
-from bhatti.engines.base import Engine
+from bhatti.engines.base import Engine, Finding
 from bhatti.errors import InvalidRequest
 
 
@@ -13,16 +16,51 @@ def open_engine(settings: Settings) -> Engine:
     """Return the engine of the settings, not yet entered.
 
     A name is looked up by `engines.registry`. `module:Class` is imported, and called with the state directory: for
-    engines that live outside this package. Raises `InvalidRequest` (code `unknown-engine`).
+    engines that live outside this package. Raises `InvalidRequest` (code `unknown-engine` or `bad-setting`).
     """
-    module_name, colon, class_name = settings.engine.partition(":")
-    if not colon:
-        return registry.open_engine(settings.engine, settings)
+    if ":" not in settings.engine:
+        return registry.open_engine(settings.engine, _settings_of(settings))
+    return _foreign(settings.engine)(Path(settings.state_dir))  # type: ignore[call-arg]  # see above
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Return what the engine of the settings finds on this host; blocks for a moment. Raises as `open_engine` does."""
+    if ":" not in settings.engine:
+        return registry.examine(settings.engine, _settings_of(settings))
+    return _foreign(settings.engine).examine(Path(settings.state_dir))
+
+
+def _foreign(name: str) -> type[Engine]:
+    module_name, _, class_name = name.partition(":")
     try:
-        made = getattr(importlib.import_module(module_name), class_name)
+        found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as err:
-        raise InvalidRequest(f"engine {settings.engine!r} cannot be loaded: {err}", code="unknown-engine") from err
-    if not (inspect.isclass(made) and issubclass(made, Engine)):
-        raise InvalidRequest(f"engine {settings.engine!r} is not an Engine", code="unknown-engine")
-    engine: Engine = made(settings.state_dir)  # type: ignore[call-arg]  # what such a class must accept
-    return engine
+        raise InvalidRequest(f"engine {name!r} cannot be loaded: {err}", code="unknown-engine") from err
+    if not (inspect.isclass(found) and issubclass(found, Engine)):
+        raise InvalidRequest(f"engine {name!r} is not an Engine", code="unknown-engine")
+    return found
+
+
+def _settings_of(settings: Settings) -> Any:  # noqa: ANN401  # each engine has settings of its own
+    """Return the settings of the engine that is named; None for one that has none, or is not known."""
+    if settings.engine != "qemu":
+        return None
+    from bhatti.engines.qemu.settings import DEFAULT_DNS, QemuSettings  # only who uses it pays for it
+
+    chosen = settings.qemu
+    try:
+        subnet = ipaddress.IPv4Network(chosen.subnet) if chosen.subnet else None
+    except ValueError as err:
+        raise InvalidRequest(f"qemu.subnet: {err}", hint="for example 10.64.0.0/24", code="bad-setting") from err
+    return QemuSettings(
+        state_dir=Path(settings.state_dir),
+        images_dir=Path(settings.images_dir),
+        binary=chosen.binary,
+        network=chosen.network,
+        bridge_name=chosen.bridge_name or None,
+        subnet=subnet,
+        accelerator=chosen.accelerator,
+        boot_timeout_s=chosen.boot_timeout_s,
+        dns=tuple(chosen.dns) or DEFAULT_DNS,
+        outside=chosen.outside,
+    )

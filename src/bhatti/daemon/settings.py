@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The QEMU engine. An empty text leaves the choice to the engine."""
+    """The QEMU engine. An empty text leaves the choice to the engine; `outside` is about user-mode network only."""
 
     binary: str = ""
     network: Literal["auto", "bridge", "user"] = "auto"
@@ -47,6 +47,7 @@ class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     dns: list[str] = []
+    outside: bool = True
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,11 +38,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     code: str | None = None
     hint: str | None = None
+    kind: str | None = None
 
     @classmethod
     def of(cls, error: BhattiError) -> Self:
         """Return the event that says `error`."""
-        return cls(type="error", error=error.message, code=error.code, hint=error.hint)
+        body = error.body()
+        return cls(type="error", error=body.error, code=body.code, hint=body.hint, kind=body.kind)
 
 
 # --- the daemon

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
+import anyio
 from aiohttp import web
 
 from bhatti.errors import InvalidRequest
@@ -10,6 +11,12 @@ from bhatti.guestlink.client import GuestLink
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
 from bhatti.server.guest import entered
+
+SPOOL_DIRECTORY = "/var/tmp"
+"""On a disk by the file system standard, which `/tmp` need not be."""
+
+SPOOL_MEMORY_BYTES = 1 << 20
+SPOOL_PIECE_BYTES = 256 << 10
 
 Q = TypeVar("Q", types.FileQuery, types.FileWriteQuery)
 
@@ -27,11 +34,13 @@ async def read(call: Call) -> list[types.FileEntry] | web.StreamResponse:
 
 
 async def _send(call: Call, link: GuestLink, query: types.FileQuery) -> web.StreamResponse:
-    limits = {"offset": query.offset, "limit": query.limit, "max_bytes": query.max_bytes}
-    async with link.open_read(query.path, **limits) as download:
+    whole = not (query.offset or query.limit or query.max_bytes)
+    async with link.open_read(
+        query.path, offset=query.offset, limit=query.limit, max_bytes=query.max_bytes
+    ) as download:
         response = web.StreamResponse(headers={"X-File-Size": str(download.size), "X-File-Mode": download.mode})
         response.content_type = "application/octet-stream"
-        if not any(limits.values()):
+        if whole:
             response.content_length = download.size
         await response.prepare(call.request)
         async for chunk in download.chunks():
@@ -59,8 +68,26 @@ async def write(call: Call) -> types.Outcome:
     """Take the body as a file, with or without a length announced."""
     query = _checked(call.query(types.FileWriteQuery))
     async with entered(call) as link:
-        await link.write_file(query.path, _pieces(call), size=call.request.content_length, mode=query.mode)
+        if (size := call.request.content_length) is not None:
+            await link.write_file(query.path, _pieces(call), size=size, mode=query.mode)
+        else:
+            await _write_of_unknown_length(call, link, query)
     return types.Outcome(status="ok")
+
+
+async def _write_of_unknown_length(call: Call, link: GuestLink, query: types.FileWriteQuery) -> None:
+    """The guest wants to know the length first: what comes without one waits on the host's disk, not in memory."""
+    async with anyio.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES, dir=SPOOL_DIRECTORY) as spool:
+        size = 0
+        async for piece in _pieces(call):
+            size += await spool.write(piece)
+        await spool.seek(0)
+
+        async def pieces() -> AsyncIterator[bytes]:
+            while piece := await spool.read(SPOOL_PIECE_BYTES):
+                yield piece
+
+        await link.write_file(query.path, pieces(), size=size, mode=query.mode)
 
 
 async def _pieces(call: Call) -> AsyncIterator[bytes]:

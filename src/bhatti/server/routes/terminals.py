@@ -35,8 +35,7 @@ async def terminal(call: Call) -> web.StreamResponse:
                     last = await _converse(socket, stream, query)
             except BhattiError as err:
                 told = await call.backend.explain(call.ref, err)
-                said = told if isinstance(told, BhattiError) else err
-                last = _message(type="error", error=said.message, code=said.code, hint=said.hint)
+                last = msgspec.json.encode(types.Event.of(told if isinstance(told, BhattiError) else err)).decode()
             if not socket.closed:
                 await socket.send_str(last)
         return socket
@@ -103,8 +102,13 @@ def _resize(text: str) -> Resize | None:
 
 
 def _begin(stream: TerminalStream) -> str:
-    info = stream.session
-    return _message(type="session", session_id=info.session_id, offset=info.offset, start=info.start, gap=info.gap)
+    return _message(
+        type="session",
+        session_id=stream.session.session_id,
+        offset=stream.position,
+        start=stream.session.start,
+        gap=stream.gap or None,
+    )
 
 
 def _message(**fields: object) -> str:

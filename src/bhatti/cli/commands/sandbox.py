@@ -1,0 +1,193 @@
+"""`bhatti create`, `ls`, `inspect` and `rm`."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from bhatti.cli import output, progress
+from bhatti.cli.autostart import client_of_running_daemon
+from bhatti.cli.session import client, environment, json_option, print_json, quiet_option, shape_options
+from bhatti.errors import BhattiError, InvalidRequest
+from bhatti.operations import table, types
+from bhatti.sdk.client import Client
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--name", "named", metavar="NAME", help="The same as the argument.")
+@shape_options
+@click.option("--file", "files", multiple=True, metavar="HOST:GUEST", help="Put a file in at boot; repeatable.")
+@click.option("--init", metavar="SCRIPT", help="Run in session `init` as soon as it has booted.")
+@click.option("--user", metavar="NAME", help="Whom commands run as; `lohar` if not given.")
+@json_option
+@quiet_option
+def create(
+    name: str | None,
+    named: str | None,
+    image: str | None,
+    cpus: int | None,
+    memory: int | None,
+    disk: int | None,
+    env: tuple[str, ...],
+    files: tuple[str, ...],
+    init: str | None,
+    user: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make a sandbox and wait until it answers.
+
+    Prints its id, name and address. Starts a daemon if none is running.
+
+    Example: bhatti create agent-1 --cpus 2 --memory 1024 --env TERM=dumb
+    """
+    if name is not None and named is not None and name != named:
+        raise InvalidRequest(f"two names are given, {name!r} and {named!r}")
+    request = types.SandboxCreate(
+        name=name if named is None else named,
+        image=image,
+        cpus=cpus,
+        memory_mb=memory,
+        disk_size_mb=disk,
+        user=user,
+        env=environment(env),
+        files=[_injection(given) for given in files],
+        init=init,
+    )
+    made = make(client_of_running_daemon(), request, quiet=quiet or as_json)
+    if as_json:
+        print_json(made)
+    elif quiet:
+        click.echo(made.id)
+    else:
+        click.echo(f"{made.id}\t{made.name}\t{made.ip or ''}")
+        if sys.stderr.isatty():
+            seconds = sum(made.timings_ms.values()) / 1000
+            why = f": {made.why}" if made.why else ""
+            click.echo(f"{made.how} in {seconds:.1f} s, {made.accelerator}{why}", err=True)
+
+
+def make(caller: Client, request: types.SandboxCreate, *, quiet: bool) -> types.Sandbox:
+    """Create a sandbox, showing its stages; raises what the daemon raised."""
+    with progress.shown("create", quiet=quiet or not sys.stderr.isatty()) as report:
+        for event in caller.stream(table.SANDBOX_CREATE, request, types.CreateEvent):
+            if event.sandbox is not None:
+                return event.sandbox
+            report(event.stage, 0, 0)
+    raise BhattiError("the daemon's answer ended without a sandbox", hint="`bhatti ls` shows whether it was made")
+
+
+@click.command()
+@json_option
+@quiet_option
+def ls(as_json: bool, quiet: bool) -> None:
+    """List the sandboxes, newest first.
+
+    Example: bhatti ls -q
+    """
+    found = client().call(table.SANDBOX_LIST)
+    if as_json:
+        print_json(found)
+    elif quiet:
+        for sandbox in found:
+            click.echo(sandbox.id)
+    else:
+        headings = ("NAME", "ID", "STATUS", "THERMAL", "IP", "IMAGE", "CPUS", "MEMORY", "AGE")
+        output.table(headings, [_row(sandbox) for sandbox in found])
+
+
+def _row(sandbox: types.Sandbox) -> tuple[str, ...]:
+    return (
+        sandbox.name,
+        sandbox.id,
+        sandbox.status,
+        sandbox.thermal,
+        sandbox.ip or "-",
+        sandbox.image,
+        str(sandbox.cpus),
+        output.size(sandbox.memory_mb),
+        output.age(sandbox.created_at),
+    )
+
+
+@click.command()
+@click.argument("name")
+@json_option
+def inspect(name: str, as_json: bool) -> None:
+    """Show one sandbox as it is now.
+
+    Example: bhatti inspect agent-1
+    """
+    sandbox = client().call(table.SANDBOX_GET, id=name)
+    if as_json:
+        print_json(sandbox)
+        return
+    rows = [
+        ("name", sandbox.name),
+        ("id", sandbox.id),
+        ("status", f"{sandbox.status} ({sandbox.thermal})"),
+        ("address", sandbox.ip or "-"),
+        ("image", sandbox.image),
+        ("cpus", str(sandbox.cpus)),
+        ("memory", output.size(sandbox.memory_mb)),
+        ("disk", output.size(sandbox.disk_size_mb)),
+        ("engine", " ".join(filter(None, (sandbox.engine, sandbox.accelerator)))),
+        ("created", f"{sandbox.created_at:%Y-%m-%d %H:%M:%S} UTC, {output.age(sandbox.created_at)} ago"),
+        ("start", ": ".join(filter(None, (sandbox.how, sandbox.why)))),
+        *((f"  {part}", f"{ms:.0f} ms") for part, ms in sandbox.timings_ms.items()),
+    ]
+    if sandbox.cause is not None:
+        rows.append(("cause", f"{sandbox.cause.kind}: {sandbox.cause.detail}"))
+        if sandbox.cause.console_tail:
+            rows.append(("console", sandbox.cause.console_tail))
+    output.pairs(rows)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("-f", "--force", is_flag=True, help="Do not mind sandboxes that are not there.")
+@json_option
+@quiet_option
+def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
+    """End sandboxes and remove all they had, disk included.
+
+    One that fails does not keep the others from going; the first failure is told at the end.
+
+    Example: bhatti rm agent-1 agent-2
+    """
+    caller = client()
+    failure: BhattiError | None = None
+    outcomes: dict[str, str] = {}
+    for name in names:
+        try:
+            outcomes[name] = caller.call(table.SANDBOX_DESTROY, id=name).status
+        except BhattiError as err:
+            if force and err.http_status == 404:
+                outcomes[name] = "absent"
+                continue
+            failure = failure or err
+            outcomes[name] = err.code
+            continue
+        if not (as_json or quiet):
+            click.echo("destroyed" if len(names) == 1 else f"{name}: destroyed")
+    if as_json:
+        print_json(outcomes)
+    if failure is not None:
+        raise failure
+
+
+def _injection(given: str) -> types.FileInjection:
+    host, colon, guest = given.partition(":")
+    if not colon or not guest.startswith("/"):
+        raise InvalidRequest(f"{given!r} is not HOST:GUEST", hint="for example --file ~/.netrc:/home/lohar/.netrc")
+    path = Path(host).expanduser()
+    try:
+        content = path.read_bytes()
+        mode = f"{path.stat().st_mode & 0o777:04o}"
+    except OSError as err:
+        raise InvalidRequest(f"{host} cannot be read: {err.strerror}", code="bad-file") from err
+    return types.FileInjection(guest_path=guest, content=content, mode=mode)
+
+
+COMMANDS = {"create": create, "ls": ls, "inspect": inspect, "rm": rm}

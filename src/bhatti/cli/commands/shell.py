@@ -1,0 +1,78 @@
+"""`bhatti shell` and `bhatti ps`."""
+
+import os
+
+import click
+
+from bhatti.cli import output, terminal
+from bhatti.cli.session import client, endpoint, json_option, print_json
+from bhatti.cli.trailing import NamedCommand
+from bhatti.errors import InvalidRequest
+from bhatti.operations import table
+from bhatti.sdk.terminal import DETACHED, Terminal
+
+
+@click.command(cls=NamedCommand)
+@click.argument("name")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[[--] CMD...]")
+@click.option("-s", "--session", metavar="ID", help="Attach to this session; `bhatti ps` lists them.")
+@click.option("-r", "--read-only", is_flag=True, help="Watch a session without typing into it.")
+@click.option("-u", "--user", metavar="NAME", help="Whom to run it as; `root` is possible.")
+@click.option("-w", "--cwd", metavar="DIR", help="Where to begin; /workspace if the image has it.")
+def shell(
+    name: str, command: tuple[str, ...], session: str | None, read_only: bool, user: str | None, cwd: str | None
+) -> int:
+    """Open a terminal in a sandbox: a login shell, or another program.
+
+    Ctrl+\\ detaches: the session lives on, and `bhatti shell NAME --session ID` comes back to it.
+
+    Example: bhatti shell agent-1 -- htop
+    """
+    if not os.isatty(0):
+        raise InvalidRequest(
+            "standard input is not a terminal", hint=f"use `bhatti exec {name} -- …` instead", code="not-a-terminal"
+        )
+    rows, cols = terminal.size()
+    opened = Terminal(
+        endpoint(),
+        name,
+        rows=rows,
+        cols=cols,
+        command=list(command),
+        session=session,
+        read_only=read_only,
+        user=user,
+        cwd=cwd,
+    )
+    with opened, terminal.raw():
+        code = opened.run(size=terminal.size)
+    if code == DETACHED:
+        click.echo(f"\ndetached; come back with `bhatti shell {name} --session {opened.session_id}`", err=True)
+        return 0
+    return code
+
+
+@click.command()
+@click.argument("name")
+@json_option
+def ps(name: str, as_json: bool) -> None:
+    """List the sessions of a sandbox.
+
+    Example: bhatti ps agent-1
+    """
+    sessions = client().call(table.SESSION_LIST, id=name)
+    if as_json:
+        print_json(sessions)
+        return
+    rows = [
+        (found.session_id, found.argv[:60], "yes" if found.running else f"exit {found.exit_code}", _yes(found.attached))
+        for found in sessions
+    ]
+    output.table(("ID", "COMMAND", "RUNNING", "ATTACHED"), rows)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+COMMANDS = {"shell": shell, "ps": ps}

@@ -1,0 +1,62 @@
+"""The entry point: the shortest way for the commonest command, everything else through click.
+
+`bhatti exec NAME -- CMD` is what programs call a thousand times; click and msgspec alone would double what it takes.
+It is recognised here when it has no options, and runs the same code that `commands.execute` runs.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    arguments = sys.argv[1:]
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone, like `head`; Python would complain about it once more at exit.
+        code = 141
+        _forget_stdout()
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException as error:
+        from bhatti.cli.failures import report
+
+        code = report(error, as_json="--json" in _own(arguments))
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code; errors are raised."""
+    if plain := plain_exec(arguments):
+        from bhatti.cli.running import run_command
+        from bhatti.sdk.endpoint import find
+
+        return run_command(find(), plain[0], {"cmd": plain[1:]})
+    from bhatti.cli.root import cli
+
+    result = cli.main(arguments, prog_name="bhatti", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def plain_exec(arguments: list[str]) -> list[str]:
+    """Return `[NAME, *CMD]` if the arguments are `exec NAME [--] CMD…` without any option, else nothing."""
+    if len(arguments) < 3 or arguments[0] != "exec" or arguments[1].startswith("-"):
+        return []
+    name, *command = arguments[1:]
+    if command[0] == "--":
+        return [name, *command[1:]] if len(command) > 1 else []
+    return [] if command[0].startswith("-") else [name, *command]
+
+
+def _own(arguments: list[str]) -> list[str]:
+    """Return the arguments that are ours: what follows `--` belongs to a command in a sandbox."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _forget_stdout() -> None:
+    import os
+
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

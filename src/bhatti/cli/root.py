@@ -1,0 +1,84 @@
+"""The group of all commands. A command's module is imported when it is run, or when its own help is asked for."""
+
+import importlib
+import importlib.metadata
+
+import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # name: (module below `commands`, what `bhatti --help` says of it)
+    "create": ("sandbox", "Make a sandbox."),
+    "ls": ("sandbox", "List the sandboxes."),
+    "inspect": ("sandbox", "Show one sandbox, with its cause of death if it has one."),
+    "rm": ("sandbox", "End sandboxes and remove all they had."),
+    "exec": ("execute", "Run a command in a sandbox."),
+    "run": ("execute", "Run a command in a sandbox of its own, gone afterwards."),
+    "shell": ("shell", "Open a terminal in a sandbox."),
+    "ps": ("shell", "List the sessions of a sandbox."),
+    "file": ("file", "Read, write and list files of a sandbox."),
+    "image": ("image", "Build, list and remove images."),
+    "doctor": ("system", "Say what this machine can do and what it lacks."),
+    "version": ("system", "Say which client and which daemon this is."),
+    "config": ("system", "Show the settings and where they are kept."),
+    "serve": ("serve", "Run the daemon."),
+}
+
+EPILOG = """\
+\b
+Examples:
+  bhatti run -- uname -a
+  bhatti create agent-1 --cpus 2 --memory 1024
+  bhatti exec agent-1 -- python3 -c 'print(6 * 7)'
+
+A sandbox is named by its name, its id, or the unique beginning of its id.
+
+\b
+Exit codes: 0 done; 2 bad request; 4 no such thing; 5 conflict; 6 limit; 65 corrupt data;
+69 unavailable; 70 no answer, or a defect; 71 something to install; 73 engine failure; 74 disk full;
+75 busy; 77 not allowed; 126 and 127 a command that cannot be run; 130 interrupted.
+`exec` and `run` return the command's own.
+
+\b
+Environment: BHATTI_URL, BHATTI_STATE_DIR, BHATTI_RUNTIME_DIR, BHATTI_IMAGES_DIR, NO_COLOR."""
+
+
+class Lazy(click.Group):
+    """A group that knows its commands by name and imports them late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return the command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"bhatti.cli.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.COMMANDS[cmd_name]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"bhatti {importlib.metadata.version('bhatti')}")
+        context.exit()
+
+
+@click.command(
+    cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Say which version this is.",
+)
+def cli() -> None:
+    """A Linux machine of its own for every AI coding agent."""

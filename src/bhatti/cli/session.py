@@ -1,0 +1,62 @@
+"""What every command has: where the daemon is, how to answer, and the options for both."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from bhatti.errors import InvalidRequest
+from bhatti.sdk.client import Client
+from bhatti.sdk.endpoint import Endpoint, find
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON; errors too.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Answer with ids alone, or not at all.")
+env_option = click.option(
+    "-e", "--env", multiple=True, metavar="NAME=VALUE", help="An environment variable; repeatable."
+)
+
+
+def client() -> Client:
+    """Return a client of this user's daemon."""
+    return Client(endpoint())
+
+
+def endpoint() -> Endpoint:
+    """Return where the daemon is."""
+    return find()
+
+
+def shape_options(command: F) -> F:
+    """Add the options that say what a sandbox is like."""
+    for option in reversed(
+        (
+            click.option("--image", metavar="NAME", help="The image to boot; the base image if not given."),
+            click.option("--cpus", type=int, metavar="N", help="Virtual CPUs."),
+            click.option("--memory", type=int, metavar="MIB", help="Memory in MiB."),
+            click.option("--disk", type=int, metavar="MIB", help="What it may write, in MiB."),
+            env_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def environment(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return `NAME=VALUE` texts as a mapping; raises `InvalidRequest` (code `bad-environment`)."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InvalidRequest(f"{pair!r} is not NAME=VALUE", code="bad-environment")
+        found[name] = value
+    return found
+
+
+def print_json(value: object) -> None:
+    """Print `value` as one line of JSON."""
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()

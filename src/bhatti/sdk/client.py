@@ -1,0 +1,116 @@
+"""Calls of the API from the table of operations: one method each for what an operation carries."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from bhatti.errors import ErrorBody, Unavailable, from_body
+from bhatti.operations.operation import Operation
+from bhatti.operations.types import Event
+from bhatti.sdk.connection import Connection, Response
+from bhatti.sdk.endpoint import Endpoint
+
+Req = TypeVar("Req")
+Res = TypeVar("Res")
+Ev = TypeVar("Ev", bound=Event)
+
+JSON = ("Content-Type", "application/json")
+EVENTS = ("Accept", "application/x-ndjson")
+
+
+class Client:
+    """A caller of one daemon, over one connection that is kept open. Not for several threads at once."""
+
+    def __init__(self, endpoint: Endpoint, *, timeout_s: float | None = None) -> None:
+        self.endpoint = endpoint
+        self._connection = Connection(endpoint, timeout_s=timeout_s)
+
+    def call(self, operation: Operation[Req, Res], request: Req | None = None, **parameters: str) -> Res:
+        """Call `operation` and return its answer; `parameters` are those of its path.
+
+        Raises the error that the daemon raised, or `Unavailable` if there is no daemon.
+        """
+        response = self._send(operation, request, parameters)
+        assert operation.result is not None
+        return _decoded(response.read(), operation.result)
+
+    def stream(
+        self, operation: Operation[Req, object], request: Req, event: type[Ev], **parameters: str
+    ) -> Iterator[Ev]:
+        """Call `operation` and yield its events as they come; an event of type `error` is raised as that error."""
+        response = self._send(operation, request, parameters, EVENTS)
+        buffer = b""
+        for piece in response.pieces():
+            *lines, buffer = (buffer + piece).split(b"\n")
+            for line in lines:
+                said = _decoded(line, event)
+                if said.type == "error":
+                    self.close()
+                    raise _error(0, ErrorBody(said.error or "", said.code or "internal", said.hint, None, said.kind))
+                yield said
+
+    def download(self, operation: Operation[None, object], query: dict[str, str], **parameters: str) -> Response:
+        """Call `operation` and return its answer, whose body is yet to be read."""
+        return self._checked(self._connection.request(operation.method, operation.target(parameters, query)))
+
+    def upload(
+        self,
+        operation: Operation[None, Res],
+        body: bytes | Iterable[bytes],
+        query: dict[str, str],
+        **parameters: str,
+    ) -> Res:
+        """Call `operation` with a body of bytes and return its answer."""
+        target = operation.target(parameters, query)
+        response = self._checked(self._connection.request(operation.method, target, body=body))
+        assert operation.result is not None
+        return _decoded(response.read(), operation.result)
+
+    def head(self, operation: Operation[None, object], query: dict[str, str], **parameters: str) -> dict[str, str]:
+        """Call `operation` and return the headers of its answer."""
+        return dict(self.download(operation, query, **parameters).head.headers)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._connection.close()
+
+    def _send(
+        self,
+        operation: Operation[Req, object],
+        request: Req | None,
+        parameters: dict[str, str],
+        *headers: tuple[str, str],
+    ) -> Response:
+        target = operation.target(parameters)
+        if request is None:
+            return self._checked(self._connection.request(operation.method, target, headers=headers))
+        body = msgspec.json.encode(request)
+        return self._checked(self._connection.request(operation.method, target, headers=[JSON, *headers], body=body))
+
+    def _checked(self, response: Response) -> Response:
+        if response.head.status < 400:
+            return response
+        status, raw = response.head.status, response.read()
+        if not raw:  # an answer to HEAD has no body to say more
+            raise _error(status, ErrorBody(f"the daemon answered {status} {response.head.reason}"))
+        try:
+            body = msgspec.json.decode(raw, type=ErrorBody)
+        except msgspec.MsgspecError:
+            body = ErrorBody(f"{self.endpoint} answered {status}: {raw[:200].decode(errors='replace')}")
+        raise _error(status, body)
+
+
+def _error(status: int, body: ErrorBody) -> Exception:
+    return from_body(status, body)
+
+
+def _decoded(raw: bytes, expected: type[Res]) -> Res:
+    try:
+        return msgspec.json.decode(raw, type=expected)
+    except msgspec.MsgspecError as err:
+        raise Unavailable(
+            f"the daemon's answer cannot be understood: {err}",
+            hint="is it another version? `bhatti version` shows both",
+            code="bad-answer",
+        ) from err

@@ -1,0 +1,186 @@
+"""A connection to the daemon: `bhatti.http1` over a socket of the standard library.
+
+Imports little on purpose: `bhatti exec` is a process that lives for some tens of milliseconds, and most of that is
+what it imports. Errors are imported when there is one.
+"""
+
+import socket
+from collections.abc import Iterable, Iterator
+
+from bhatti.http1 import Head, ProtocolViolation, ResponseParser, chunk, request_head
+from bhatti.sdk.endpoint import Endpoint
+
+CONNECT_TIMEOUT_S = 10.0
+"""Expected: at once on this machine, some round trips elsewhere."""
+
+RECEIVE_BYTES = 256 << 10
+
+Body = bytes | Iterable[bytes] | None
+
+
+class Response:
+    """An answer: its head, and its body as it comes. Read it to the end before the next request."""
+
+    def __init__(self, connection: "Connection", parser: ResponseParser, first: list[bytes]) -> None:
+        assert parser.head is not None
+        self.head: Head = parser.head
+        self._connection = connection
+        self._parser = parser
+        self._first = first
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the body in pieces as they come; raises `Unavailable` if it breaks off."""
+        yield from self._first
+        self._first = []
+        while not self._parser.done:
+            yield from self._connection.receive_into(self._parser)
+        self._connection.finished(self._parser)
+
+    def read(self) -> bytes:
+        """Return the whole body."""
+        return b"".join(self.pieces())
+
+
+class Connection:
+    """One connection, kept open between requests and opened again when the daemon has closed it meanwhile."""
+
+    def __init__(self, endpoint: Endpoint, *, timeout_s: float | None = None) -> None:
+        self.endpoint = endpoint
+        self._timeout_s = timeout_s
+        self._socket: socket.socket | None = None
+
+    def request(
+        self, method: str, target: str, *, headers: Iterable[tuple[str, str]] = (), body: Body = None
+    ) -> Response:
+        """Send a request and return the answer, once its head is here.
+
+        A body of bytes is sent whole; an iterable in chunks. Raises `Unavailable` (code `daemon-not-running`, or
+        `connection-lost` if the daemon goes away in the middle). A request that a kept connection swallowed unheard
+        is sent again only if it has no body.
+        """
+        fields = [("Host", self.endpoint.authority), *headers]
+        if isinstance(body, bytes):
+            fields.append(("Content-Length", str(len(body))))
+        elif body is not None and not any(name.lower() == "content-length" for name, _ in fields):
+            fields.append(("Transfer-Encoding", "chunked"))
+        head = request_head(method, target, fields)
+        reused = self._socket is not None
+        try:
+            return self._exchange(method, head, body)
+        except (OSError, EOFError, ProtocolViolation) as err:
+            self.close()
+            if reused and body is None and isinstance(err, (ConnectionError, EOFError)):
+                return self.request(method, target, headers=headers)
+            raise self._lost(err) from err
+
+    def upgrade(self, target: str, headers: Iterable[tuple[str, str]]) -> tuple[socket.socket, bytes] | Response:
+        """Ask for another protocol on this connection.
+
+        Returns the socket, which the caller owns from then on, and the bytes that came already; or the daemon's answer
+        if it declines.
+        """
+        response = self.request("GET", target, headers=[("Connection", "Upgrade"), *headers])
+        if response.head.status != 101:
+            return response
+        assert self._socket is not None
+        taken, self._socket = self._socket, None
+        return taken, response._parser.rest
+
+    def close(self) -> None:
+        """Close the connection; another request opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def receive_into(self, parser: ResponseParser) -> list[bytes]:
+        """Wait for bytes and return the pieces of body in them; raises `Unavailable` if the connection ends early."""
+        try:
+            return self._receive(parser)
+        except (OSError, EOFError, ProtocolViolation) as err:
+            self.close()
+            raise self._lost(err) from err
+
+    def finished(self, parser: ResponseParser) -> None:
+        """Take note that an answer has been read to its end."""
+        if not parser.keep_alive:
+            self.close()
+
+    def _exchange(self, method: str, head: bytes, body: Body) -> Response:
+        sock = self._opened()
+        if body is None or isinstance(body, bytes):
+            sock.sendall(head + (body or b""))
+        else:
+            self._send_pieces(sock, head, body)
+        parser = ResponseParser(method)
+        first: list[bytes] = []
+        while parser.head is None:
+            first += self._receive(parser)
+        response = Response(self, parser, first)
+        if parser.done and parser.head.status != 101:
+            self.finished(parser)
+        return response
+
+    def _send_pieces(self, sock: socket.socket, head: bytes, body: Iterable[bytes]) -> None:
+        chunked = b"Transfer-Encoding: chunked" in head
+        sock.sendall(head)
+        try:
+            for piece in body:
+                if piece:
+                    sock.sendall(chunk(piece) if chunked else piece)
+            if chunked:
+                sock.sendall(chunk(b""))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the daemon has refused the rest; its answer, which is on the way, says why
+
+    def _receive(self, parser: ResponseParser) -> list[bytes]:
+        assert self._socket is not None
+        data = self._socket.recv(RECEIVE_BYTES)
+        if data:
+            return list(parser.feed(data))
+        if parser.head is None:
+            raise EOFError("the daemon closed the connection without an answer")
+        parser.feed_eof()
+        return []
+
+    def _opened(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = self._connect()
+        return self._socket
+
+    def _connect(self) -> socket.socket:
+        endpoint = self.endpoint
+        if not endpoint.path:
+            opened = socket.create_connection((endpoint.host, endpoint.port), CONNECT_TIMEOUT_S)
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                opened.settimeout(CONNECT_TIMEOUT_S)
+                opened.connect(endpoint.path)
+            except BaseException:
+                opened.close()
+                raise
+        opened.settimeout(self._timeout_s)
+        return opened
+
+    def _lost(self, err: Exception) -> Exception:
+        """Return what to tell the caller of a connection that failed with `err`."""
+        from bhatti.errors import Unavailable
+
+        if isinstance(err, PermissionError):
+            return Unavailable(
+                f"{self.endpoint} belongs to another user",
+                hint="run as that user, or start a daemon of your own: bhatti serve",
+                code="daemon-not-yours",
+            )
+        if isinstance(err, (ConnectionRefusedError, FileNotFoundError)):
+            return Unavailable(
+                f"no daemon is running at {self.endpoint}",
+                hint="start one: bhatti serve",
+                code="daemon-not-running",
+            )
+        return Unavailable(
+            f"the connection to {self.endpoint} was lost: {str(err) or type(err).__name__}",
+            hint="`bhatti version` says whether the daemon is still there",
+            code="connection-lost",
+        )

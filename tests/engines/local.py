@@ -1,0 +1,244 @@
+"""An engine without virtual machines: a machine is the real agent as a process of the host, on unix sockets.
+
+It keeps every promise of `engines.base` (records to adopt by, causes of death, nothing left after a failure), so that
+everything above engines can be tested in milliseconds. Its images are the ways in which a machine can go:
+
+    base      the agent
+    dies      a process that says its last words and exits
+    silent    a process that never answers
+    missing   not there
+    corrupt   there, but damaged
+    full      no space to make one
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Machine, ProgressCallback
+from bhatti.errors import Conflict, CorruptData, EngineFailure, GuestTimeout, NotFound, OutOfSpace
+from bhatti.guestlink.client import GuestLink
+from bhatti.guestlink.transports import UnixTransport
+from bhatti.model.sandbox import SandboxSpec, Status, Temperature
+
+BOOT_S = 10.0
+SILENT_S = 0.3
+GRACE_S = 5.0
+
+PROGRAMS = {
+    "base": [sys.executable, "-m", "lohar"],
+    "dies": ["sh", "-c", "echo 'Kernel panic - not syncing: as this image does'; exit 3"],
+    "silent": ["sleep", "600"],
+}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What is written beside a machine to find it again."""
+
+    id: str
+    pid: int
+    started: str
+    created: float
+
+
+class LocalEngine(Engine):
+    """Machines that are processes. Its one setting is the daemon's state directory."""
+
+    name = "local"
+
+    def __init__(self, state_dir: Path) -> None:
+        self._directory = Path(state_dir) / "m"
+        self._records: dict[str, Record] = {}
+        self._links: dict[str, GuestLink] = {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            own_kernel=False,
+            pause=False,
+            memory_snapshot=False,
+            fork=False,
+            bridge_network=False,
+            hotplug_volumes=False,
+            rootless=True,
+        )
+
+    async def aclose(self) -> None:
+        for link in self._links.values():
+            await link.aclose()
+        self._links.clear()
+
+    async def adopt(self) -> list[Machine]:
+        for directory in sorted(self._directory.glob("*")):
+            try:
+                record = msgspec.json.decode((directory / "machine.json").read_bytes(), type=Record)
+            except FileNotFoundError:
+                shutil.rmtree(directory)
+                continue
+            self._records[record.id] = record
+        return [await self.status(sandbox_id) for sandbox_id in self._records]
+
+    async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+        report = progress or (lambda stage: None)
+        report("layer")
+        _check_image(spec.image)
+        directory = self._directory / spec.id
+        directory.mkdir(parents=True)
+        try:
+            report("boot")
+            process = self._start(spec, directory)
+            self._children[spec.id] = process
+            record = Record(id=spec.id, pid=process.pid, started=_start_time(process.pid) or "", created=time.time())
+            _write(directory / "machine.json", msgspec.json.encode(record))
+            self._records[spec.id] = record
+            report("agent")
+            await self._wait_ready(spec, directory, process)
+        except BaseException:
+            await self._remove(spec.id)
+            raise
+        return await self.status(spec.id)
+
+    async def destroy(self, sandbox_id: str) -> None:
+        self._record(sandbox_id)
+        await asyncio.shield(self._remove(sandbox_id))
+
+    async def status(self, sandbox_id: str) -> Machine:
+        record = self._record(sandbox_id)
+        if self._alive(record):
+            return Machine(
+                id=record.id,
+                status=Status.RUNNING,
+                temperature=Temperature.HOT,
+                address="127.0.0.1",
+                pid=record.pid,
+                accelerator="none",
+                timings_ms={"agent": 1.0},
+            )
+        child = self._children.get(sandbox_id)
+        detail = f"the agent ended with {child.returncode}" if child else "the agent is gone"
+        cause = CauseOfDeath(kind="exit", detail=detail, console_tail=self.console(sandbox_id, max_bytes=4096))
+        return Machine(id=record.id, status=Status.FAILED, temperature=Temperature.COLD, cause=cause)
+
+    async def list(self) -> list[Machine]:
+        return [await self.status(record.id) for record in sorted(self._records.values(), key=lambda r: r.created)]
+
+    def link(self, sandbox_id: str) -> GuestLink:
+        record = self._record(sandbox_id)
+        if not self._alive(record):
+            raise Conflict(f"machine {sandbox_id} does not run", code="not-running")
+        if sandbox_id not in self._links:
+            directory = self._directory / sandbox_id
+            self._links[sandbox_id] = GuestLink(UnixTransport(directory / "c", directory / "f"))
+        return self._links[sandbox_id]
+
+    def console(self, sandbox_id: str, *, max_bytes: int = 65_536) -> str:
+        return (self._directory / sandbox_id / "console").read_bytes()[-max_bytes:].decode(errors="replace")
+
+    def _record(self, sandbox_id: str) -> Record:
+        try:
+            return self._records[sandbox_id]
+        except KeyError:
+            raise NotFound(f"no machine {sandbox_id}") from None
+
+    def _start(self, spec: SandboxSpec, directory: Path) -> "subprocess.Popen[bytes]":
+        sockets = {"LOHAR_TEST": "1", "LOHAR_SOCK": str(directory / "c"), "LOHAR_FWD_SOCK": str(directory / "f")}
+        home = directory / "home"
+        home.mkdir()
+        with (directory / "console").open("wb") as console:
+            return subprocess.Popen(
+                PROGRAMS[spec.image],
+                env={**os.environ, **sockets},
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+
+    async def _wait_ready(self, spec: SandboxSpec, directory: Path, process: "subprocess.Popen[bytes]") -> None:
+        link = self._links[spec.id] = GuestLink(UnixTransport(directory / "c", directory / "f"))
+        if spec.image == "dies":
+            process.wait()
+            raise EngineFailure(f"the machine ended with {process.returncode}: {self.console(spec.id).strip()}")
+        try:
+            await link.wait_ready(timeout_s=SILENT_S if spec.image == "silent" else BOOT_S)
+        except GuestTimeout as err:
+            raise GuestTimeout(f"sandbox {spec.name!r} never answered", hint="look at its console") from err
+
+    def _alive(self, record: Record) -> bool:
+        child = self._children.get(record.id)
+        if child is not None:
+            return child.poll() is None
+        return _start_time(record.pid) == record.started
+
+    async def _remove(self, sandbox_id: str) -> None:
+        if (link := self._links.pop(sandbox_id, None)) is not None:
+            await link.aclose()
+        record = self._records.pop(sandbox_id, None)
+        if record is not None and self._alive(record):
+            await self._end(record)
+        self._children.pop(sandbox_id, None)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self._directory / sandbox_id)
+
+    async def _end(self, record: Record) -> None:
+        """Ask, wait, kill, reap."""
+        descriptor = os.pidfd_open(record.pid)
+        try:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(descriptor, number)
+                if await _ended(descriptor, GRACE_S):
+                    break
+        finally:
+            os.close(descriptor)
+        if (child := self._children.get(record.id)) is not None:
+            child.wait()
+
+
+async def _ended(descriptor: int, timeout_s: float) -> bool:
+    """Wait until the process of a pidfd has ended."""
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.add_reader(descriptor, over.set)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await over.wait()
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(descriptor)
+    return True
+
+
+def _check_image(image: str) -> None:
+    if image == "corrupt":
+        raise CorruptData("the files of image 'corrupt' are damaged", hint="bhatti image build", code="image-corrupt")
+    if image == "full":
+        raise OutOfSpace("no space for the layer", hint="free some space")
+    if image not in PROGRAMS:
+        raise NotFound(f"there is no image {image!r}", hint="bhatti image build", code="image-not-found")
+
+
+def _start_time(pid: int) -> str | None:
+    """Return the start time of a process in clock ticks since boot, None if it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _write(path: Path, content: bytes) -> None:
+    draft = path.with_suffix(".tmp")
+    draft.write_bytes(content)
+    draft.rename(path)
