@@ -178,10 +178,11 @@ class QemuEngine(Engine):
     def _trim_later(self) -> None:
         self._trimmer = asyncio.get_running_loop().call_later(TRIM_INTERVAL_S, self._trim_now)
 
-    def _trim_now(self) -> None:
+    def _trim_now(self) -> asyncio.Future[None]:
         consoles = [machine.files.console for machine in self._machines.values()]
         trimming = asyncio.get_running_loop().run_in_executor(None, _trim_all, consoles)
         trimming.add_done_callback(self._trimmed)
+        return trimming
 
     def _trimmed(self, trimming: asyncio.Future[None]) -> None:
         if trimming.exception() is not None:

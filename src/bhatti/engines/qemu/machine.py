@@ -276,9 +276,10 @@ class QemuMachine:
                 results.append(await work())
             except BhattiError as error:
                 failure = error
-                # A connection breaks a little before the process is seen to be dead, which is the better reason.
-                with anyio.move_on_after(LAST_GASP_S):
-                    await process.wait()
+                if not isinstance(error, GuestTimeout):
+                    # A connection breaks a little before its process is seen to be dead, which is the better reason.
+                    with anyio.move_on_after(LAST_GASP_S):
+                        await process.wait()
             tasks.cancel_scope.cancel()
         if process.exit is not None:
             raise await self._boot_failure(process.exit)

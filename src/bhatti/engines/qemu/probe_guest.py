@@ -21,8 +21,8 @@ _PVH_NOTE = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", LOAD_ADDRESS)
 """XEN_ELFNOTE_PHYS32_ENTRY: where a PVH kernel is entered."""
 
 
-def elf() -> bytes:
-    """Return the guest as the ELF file that QEMU's `-kernel` takes."""
+def elf(code: bytes = CODE) -> bytes:
+    """Return the guest as the ELF file that QEMU's `-kernel` takes; `code` is entered in 32-bit protected mode."""
     header_size, segment_size = 64, 56
     note_at = header_size + 2 * segment_size
     code_at = note_at + len(_PVH_NOTE)
@@ -30,6 +30,6 @@ def elf() -> bytes:
     header = struct.pack(
         "<HHIQQQIHHHHHH", 2, 62, 1, LOAD_ADDRESS, header_size, 0, 0, header_size, segment_size, 2, 0, 0, 0
     )
-    load = struct.pack("<IIQQQQQQ", 1, 5, code_at, LOAD_ADDRESS, LOAD_ADDRESS, len(CODE), len(CODE), 1)
+    load = struct.pack("<IIQQQQQQ", 1, 5, code_at, LOAD_ADDRESS, LOAD_ADDRESS, len(code), len(code), 1)
     note = struct.pack("<IIQQQQQQ", 4, 4, note_at, 0, 0, len(_PVH_NOTE), len(_PVH_NOTE), 4)
-    return identification + header + load + note + _PVH_NOTE + CODE
+    return identification + header + load + note + _PVH_NOTE + code

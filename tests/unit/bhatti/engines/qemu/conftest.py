@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from bhatti.engines.qemu import qmp
+from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.process import VmProcess, identify
+from bhatti.engines.qemu.settings import QemuSettings
 
 StartQemu = Callable[..., Awaitable[VmProcess]]
 
@@ -40,3 +42,20 @@ async def start_qemu(qemu: str, tmp_path: Path) -> AsyncIterator[StartQemu]:
     for process in started:
         await process.end()
         assert identify(process.identity.pid) is None
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> QemuSettings:
+    return QemuSettings(
+        state_dir=tmp_path / "state", images_dir=tmp_path, accelerator="tcg", network="user", boot_timeout_s=0.7
+    )
+
+
+@pytest.fixture
+def nobody_waits_for_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a machine count as running as soon as QEMU does, since its guest has no agent."""
+
+    async def at_once(machine: QemuMachine) -> None:
+        return None
+
+    monkeypatch.setattr(QemuMachine, "_wait_for_agent", at_once)

@@ -1,0 +1,70 @@
+"""What an engine may leave behind: looked for before and after, and named."""
+
+import asyncio
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from bhatti.net.abilities import bridge_ability
+from bhatti.net.instance import bridge_name, instance_of, table_name
+from bhatti.net.netlink import find_link, rtnetlink
+from bhatti.net.tap import taps_of
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Everything of one state directory that can be seen from outside the engine."""
+
+    processes: frozenset[str]
+    files: frozenset[str]
+    taps: frozenset[str]
+    bridges: frozenset[str]
+    tables: frozenset[str]
+
+    def __str__(self) -> str:
+        found = [f"{kind}: {', '.join(sorted(names))}" for kind, names in vars(self).items() if names]
+        return "; ".join(found) or "nothing"
+
+
+def traces(state_dir: Path) -> Traces:
+    """Look at the whole host. Blocks."""
+    taps: set[str] = set()
+    bridges: set[str] = set()
+    tables: set[str] = set()
+    if bridge_ability().able:
+        instance = instance_of(state_dir)
+        taps = set(taps_of(instance))
+        with rtnetlink("look for the bridge") as route:
+            if find_link(route, bridge_name(instance)) is not None:
+                bridges.add(bridge_name(instance))
+        listed = subprocess.run(["/usr/sbin/nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+        tables = {name for name in [table_name(instance)] if name in listed}
+    sandboxes = state_dir / "sandboxes"
+    files = {str(path.relative_to(state_dir)) for path in sandboxes.rglob("*")} if sandboxes.exists() else set()
+    return Traces(
+        frozenset(_processes_naming(str(state_dir))),
+        frozenset(files),
+        frozenset(taps),
+        frozenset(bridges),
+        frozenset(tables),
+    )
+
+
+async def traces_of(state_dir: Path) -> Traces:
+    """Look at the whole host from an event loop."""
+    return await asyncio.to_thread(traces, state_dir)
+
+
+def _processes_naming(text: str) -> set[str]:
+    """Return QEMU processes (and zombies of ours) with `text` on their command line."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if "qemu" in command and text in command:
+                found.add(f"{entry.name} {command[:60]}")
+    return found
