@@ -42,8 +42,9 @@ class ReceiveBuffer:
 class Channel:
     """Sends and receives frames. One task at a time may wait to receive.
 
-    `prefix` goes out in one write with the first thing sent (AUTH). A channel that failed stays failed: every call says
-    why. Closing is synchronous, idempotent and never fails, so that it can be done in any state, cancelled or not.
+    `prefix` goes out in one write with the first thing sent (AUTH). `answered` says whether anything has come since it
+    was last handed out, `reused` whether it has served before. A channel that failed stays failed: every call
+    says why. Closing is synchronous, idempotent and never fails, so that it can be done in any state, cancelled or not.
     """
 
     def __init__(self, sock: socket.socket, peer: str, buffer: ReceiveBuffer, prefix: bytes = b"") -> None:
@@ -73,7 +74,7 @@ class Channel:
         return (
             self._error is None
             and self._send_error is None
-            and not (self._frames or self._out or self._parser.buffered or self._eof_wanted)
+            and not (self._frames or self._out or self._parser.inside or self._eof_wanted)
         )
 
     @property
@@ -194,6 +195,7 @@ class Channel:
         if not size:
             self._fail(lost(self.peer, "the agent closed it"))
             return False
+        self.answered = True
         self._parser.feed(self._buffer[:size])
         try:
             frames = self._parser.frames()
@@ -205,7 +207,6 @@ class Channel:
             self._reading = False
             self._loop.remove_reader(self._fd)
         if frames:
-            self.answered = True
             self._frames += frames
             self._wake()
         return self._reading

@@ -63,7 +63,7 @@ class ConnectionPool:
         if self._hello is None:
             async with self._negotiating:
                 if self._hello is None:
-                    await self._negotiate(self._deadlines.reply_s)
+                    await self._negotiate(self._deadlines.connect_s, self._deadlines.reply_s)
         assert self._hello is not None
         return self._hello
 
@@ -128,10 +128,10 @@ class ConnectionPool:
         attempt = 0
         while True:
             left = end - time.monotonic()
-            patience = min(left, READY_ATTEMPTS_S[min(attempt, len(READY_ATTEMPTS_S) - 1)])
+            patience_s = max(0.001, min(left, READY_ATTEMPTS_S[min(attempt, len(READY_ATTEMPTS_S) - 1)]))
             try:
                 async with self._negotiating:
-                    return await self._negotiate(max(patience, 0.001))
+                    return await self._negotiate(patience_s, patience_s)
             except Unavailable as error:
                 attempt += 1
                 if time.monotonic() + READY_GAP_S >= end:
@@ -145,13 +145,12 @@ class ConnectionPool:
         """
         return await self._connect(FORWARD_PORT, self._deadlines.connect_s), self._authentication()
 
-    async def _negotiate(self, patience_s: float) -> Hello:
+    async def _negotiate(self, connect_s: float, reply_s: float) -> Hello:
         """Ask for HELLO on a new connection, and keep both."""
-        deadline = self.deadline(patience_s)
-        channel = await self._open(patience_s)
+        channel = await self._open(connect_s)
         try:
             channel.send(FrameType.HELLO_REQ, HelloRequest(client=CLIENT).to_json())
-            kind, payload = (await channel.receive(deadline))[0]
+            kind, payload = (await channel.receive(self.deadline(reply_s)))[0]
             self._hello = self._understand(kind, payload)
         except BaseException:
             channel.close()

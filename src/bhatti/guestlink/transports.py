@@ -5,6 +5,7 @@ A transport makes connected, non-blocking stream sockets and keeps no state, so 
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from abc import ABC, abstractmethod
@@ -82,11 +83,13 @@ class TcpTransport(Transport):
         with _new_socket(family) as sock:
             # Requests are written whole: waiting for more to send only costs time.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.device is not None:
-                _bind_to_device(sock, self.device)
-            address = (self.host, self._ports.get(port, port))
-            await _refine(self, asyncio.get_running_loop().sock_connect(sock, address))
+            await _refine(self, self._reach(sock, port))
             return sock
+
+    async def _reach(self, sock: socket.socket, port: int) -> None:
+        if self.device is not None:
+            _bind_to_device(sock, self.device)
+        await asyncio.get_running_loop().sock_connect(sock, (self.host, self._ports.get(port, port)))
 
     def __str__(self) -> str:
         return f"tcp:{self.host}" + (f"%{self.device}" if self.device else "")
@@ -147,7 +150,8 @@ async def _refine(transport: Transport, attempt: Awaitable[T]) -> T:
     try:
         return await attempt
     except OSError as error:
-        raise unreachable(str(transport), error.strerror or str(error)) from error
+        # asyncio words a refused connection in its own way; everybody knows the system's.
+        raise unreachable(str(transport), os.strerror(error.errno) if error.errno else str(error)) from error
 
 
 async def _connect_unix(sock: socket.socket, path: Path) -> None:

@@ -165,6 +165,11 @@ class FrameParser:
         """Bytes fed and not yet handed out as frames."""
         return self._held
 
+    @property
+    def inside(self) -> bool:
+        """Whether a frame has begun and is not complete."""
+        return self._held > 0 or self._left > 0
+
     def feed(self, data: Buffer) -> None:
         """Take the next bytes of the stream. A mutable buffer must stay as it is until `frames()` was called."""
         if data:
@@ -173,7 +178,7 @@ class FrameParser:
 
     def feed_eof(self) -> None:
         """Say that the stream has ended. Raises `UnexpectedEOF` inside a frame; between frames it is a clean end."""
-        if self._error is None and (self._held or self._left):
+        if self._error is None and self.inside:
             raise UnexpectedEOF(f"stream ended inside a frame, {self._held} bytes into it")
 
     def frames(self) -> list[tuple[int, bytes]]:

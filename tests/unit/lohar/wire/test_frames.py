@@ -219,6 +219,8 @@ class TestPieces:
         parser.feed(encode(FrameType.STDOUT, b"hello")[:8])
         assert parser.frames() == [(FrameType.STDOUT, b"hel")]
         assert parser.frames() == []
+        assert parser.inside
+        assert parser.buffered == 0
         parser.feed(b"lo" + encode(FrameType.EXIT, frames.encode_exit(0)))
         assert parser.frames() == [(FrameType.STDOUT, b"lo"), (FrameType.EXIT, frames.encode_exit(0))]
 
