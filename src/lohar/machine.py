@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import struct
-import sys
 import time
 
 from lohar import mounts
@@ -96,16 +95,16 @@ def power_off(*, grace_s: float = GRACE_S) -> None:
 
 def _end_processes(grace_s: float) -> None:
     """Send SIGTERM to everything else, reap for at most `grace_s` seconds, then SIGKILL what is left and reap that."""
-    assert sys.platform == "linux"  # the only one whose first process this can be
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    awaited = {signal.SIGCHLD, signal.SIGALRM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     for number, seconds in ((signal.SIGTERM, grace_s), (signal.SIGKILL, KILL_WAIT_S)):
         try:
             os.kill(-1, number)
         except ProcessLookupError:
             return
-        deadline = time.monotonic() + seconds
-        while _reap() and (left := deadline - time.monotonic()) > 0:
-            signal.sigtimedwait({signal.SIGCHLD}, left)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while _reap() and signal.sigwait(awaited) != signal.SIGALRM:
+            pass
 
 
 def _reap() -> bool:
