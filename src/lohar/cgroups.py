@@ -1,0 +1,176 @@
+"""A control group for every command, so that the kernel can say which command ran out of memory, and end all of it.
+
+Version 2 only (Documentation/admin-guide/cgroup-v2.rst). The groups lie in one directory of ours; where cgroup2 is not
+mounted or not writable, commands simply have none. The agent itself stays outside of it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from lohar.wire.messages import OomKill
+
+ROOT = "/sys/fs/cgroup"
+FOLDER = "bhatti"
+
+
+class CommandGroups:
+    """Makes the groups, in `folder`. `kernel_log` is a descriptor of /dev/kmsg, or -1."""
+
+    def __init__(self, folder: str, kernel_log: int = -1) -> None:
+        self._folder = folder
+        self._kernel_log = kernel_log
+        self._next = 0
+        self._left: list[str] = []
+        """Groups whose command has ended while background processes of it live on."""
+
+    def create(self) -> CommandGroup | None:
+        """Make a group; None if the kernel refuses (the command runs all the same)."""
+        self.sweep()
+        self._next += 1
+        path = f"{self._folder}/c{self._next}"
+        try:
+            os.mkdir(path)
+        except OSError:
+            return None
+        # What runs out of memory is a command as a whole: half a pipeline is no use to anybody.
+        with suppress(OSError):
+            _write(f"{path}/memory.oom.group", b"1")
+        return CommandGroup(self, path)
+
+    def remove(self, path: str) -> None:
+        """Remove a group now, or at a later call once its last process has gone."""
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._left.append(path)
+
+    def sweep(self) -> None:
+        """Remove the groups that have become empty."""
+        if self._left:
+            left, self._left = self._left, []
+            for path in left:
+                self.remove(path)
+
+    def victim(self) -> tuple[str, int]:
+        """Return name and pid of the last process that the kernel's log says was killed for want of memory."""
+        if self._kernel_log < 0:
+            return "", 0
+        found = ("", 0)
+        while True:
+            try:
+                record = os.read(self._kernel_log, 8192)
+            except BlockingIOError:
+                return found
+            except OSError:
+                continue  # EPIPE: records were overwritten before we came; the next read goes on after them
+            found = parse_victim(record) or found
+
+
+class CommandGroup:
+    """The group of one command."""
+
+    __slots__ = ("_groups", "path")
+
+    def __init__(self, groups: CommandGroups, path: str) -> None:
+        self._groups = groups
+        self.path = path
+
+    def add(self, pid: int) -> None:
+        """Put a process, and with it its future children, into the group."""
+        # A process that has ended already needs no group.
+        with suppress(OSError):
+            _write(f"{self.path}/cgroup.procs", b"%d" % pid)
+
+    def kill(self) -> None:
+        """Kill every process in it, also those that left the command's session (kernel 5.14)."""
+        with suppress(OSError):
+            _write(f"{self.path}/cgroup.kill", b"1")
+
+    def cpu_ms(self) -> int:
+        """Return the CPU time that its processes have used, ended ones included."""
+        return read_keys(f"{self.path}/cpu.stat").get("usage_usec", 0) // 1000
+
+    def oom_kill(self) -> OomKill | None:
+        """Return whom the kernel killed in this group for want of memory, or None."""
+        if read_keys(f"{self.path}/memory.events").get("oom_kill", 0) == 0:
+            return None
+        name, pid = self._groups.victim()
+        return OomKill(victim=name, pid=pid, limit_bytes=self._limit_bytes())
+
+    def _limit_bytes(self) -> int | None:
+        folder = os.path.dirname(self.path)
+        for path in (self.path, folder):
+            text = _read(f"{path}/memory.max").strip()
+            if text.isdigit():
+                return int(text)
+        return None
+
+    def close(self) -> None:
+        """Give the group up; it goes when it is empty."""
+        self._groups.remove(self.path)
+
+
+def open_groups(root: str = ROOT, kernel_log: str = "/dev/kmsg") -> CommandGroups | None:
+    """Prepare the directory for commands' groups below `root`; None where cgroup2 is missing or not ours to write."""
+    folder = f"{root}/{FOLDER}"
+    if not os.path.exists(f"{root}/cgroup.controllers"):
+        return None
+    try:
+        os.makedirs(folder, exist_ok=True)
+        for path in (root, folder):
+            for controller in ("memory", "cpu", "pids"):
+                # Each by itself: one that is missing must not keep the others away.
+                with suppress(OSError):
+                    _write(f"{path}/cgroup.subtree_control", b"+" + controller.encode())
+    except OSError:
+        return None
+    log = -1
+    with suppress(OSError):
+        log = os.open(kernel_log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.lseek(log, 0, os.SEEK_END)
+    return CommandGroups(folder, log)
+
+
+def parse_victim(record: bytes) -> tuple[str, int] | None:
+    """Find name and pid in a line of the kernel's log: `Out of memory: Killed process 812 (python3) total-vm:...`."""
+    _, found, rest = record.partition(b"Killed process ")
+    number, _, rest = rest.partition(b" (")
+    name, closed, _ = rest.partition(b")")
+    if not found or not closed or not number.isdigit():
+        return None
+    return os.fsdecode(name), int(number)
+
+
+def read_keys(path: str) -> dict[str, int]:
+    """Return a flat keyed file (`oom_kill 1`) as a mapping; empty if it cannot be read."""
+    result = {}
+    for line in _read(path).splitlines():
+        key, _, value = line.partition(" ")
+        if value.isdigit():
+            result[key] = int(value)
+    return result
+
+
+def _read(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    try:
+        return os.read(fd, 65536).decode("ascii", "replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+
+
+def _write(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
