@@ -134,7 +134,11 @@ def raise_limits() -> None:
     """Allow this process and its children as many open files as on an ordinary server."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT_OPEN_FILES, MAX_OPEN_FILES))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (SOFT_OPEN_FILES, MAX_OPEN_FILES))
+    except ValueError:  # in a container that calls itself a machine, the hard limit is somebody else's
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(SOFT_OPEN_FILES, hard), hard))
 
 
 def announce_ready() -> None:

@@ -32,7 +32,7 @@ def apply_files(files: Iterable[InjectedFile], uid: int, gid: int, *, root: str 
 
 def _make_parents(directory: str, uid: int, gid: int) -> None:
     missing = []
-    while not os.path.isdir(directory):
+    while not os.path.exists(directory):
         missing.append(directory)
         directory = os.path.dirname(directory)
     for path in reversed(missing):
