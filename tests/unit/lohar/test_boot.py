@@ -107,7 +107,8 @@ def test_a_machine_is_set_up_from_its_config_drive_to_the_ready_line(tmp_path: P
 config = boot.boot()
 boot.announce_ready()
 print(json.dumps([
-    [config.uid, config.home, config.cwd, config.token, config.pid1], os.uname().nodename, open("/etc/resolv.conf").read(), open("/home/lohar/.env").read(),
+    [config.uid, config.home, config.cwd, config.token, config.pid1],
+    os.uname().nodename, open("/etc/resolv.conf").read(), open("/home/lohar/.env").read(),
     len(open("/etc/machine-id").read()), os.getcwd(), "LOHAR_BOOT" in os.environ,
     resource.getrlimit(resource.RLIMIT_NOFILE)[0],
 ]))
