@@ -1,0 +1,205 @@
+"""An agent in test mode, asked over unix sockets. `python -m bench.client [--json]`.
+
+Rows named "agent" use a blocking client of a few lines, so that what is measured is the agent; rows named "link" use
+`bhatti.guestlink` with all it does for its callers.
+"""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+from bench.agent_process import AgentProcess, RawClient, agent, once
+from bench.measure import Case, Row, report, row, spawn, spawn_many, take_turns
+
+from bhatti.guestlink.client import GuestLink
+from bhatti.guestlink.transports import UnixTransport
+from lohar.wire.frames import FrameType, encode
+from lohar.wire.messages import ExecRequest, FileReadRequest, FileStatRequest, FileWriteRequest
+
+ROUNDS = 20
+BLOCK = 20
+BULK_ROUNDS = 7
+STARTS = 10
+CONCURRENT = 10
+BULK_BYTES = 256 << 20
+PIECE = 256 << 10
+
+EXEC = encode(FrameType.EXEC_REQ, ExecRequest(argv=("true",), no_stdin=True, exit_info=True).to_json())
+OLD_EXEC = encode(FrameType.EXEC_REQ, ExecRequest(argv=("true",)).to_json())
+
+TARGETS = {
+    "agent: exec true": 1.15,
+    "agent: exec true, new connection": 1.4,
+    "agent: read 1 KiB": 0.12,
+    "agent: read 1 KiB, new connection": 0.20,
+    "agent: stat": 0.12,
+    "agent: stat, new connection": 0.20,
+    "agent: ten execs": 1.3,
+    "agent: download": 0.6,
+    "agent: upload": 0.6,
+}
+"""Ratios asked for: to a bare spawn for latencies, to a plain socket copy for transfers."""
+
+
+def latency_rows(process: AgentProcess, directory: Path) -> list[Row]:
+    """Measure what is one request and one answer."""
+    small = directory / "small"
+    small.write_bytes(os.urandom(1024))
+    read = encode(FrameType.FILE_READ_REQ, FileReadRequest(path=str(small)).to_json())
+    stat = encode(FrameType.FILE_STAT_REQ, FileStatRequest(path=str(small)).to_json())
+    write = encode(
+        FrameType.FILE_WRITE_REQ, FileWriteRequest(path=str(directory / "w"), mode="0644", size=1024).to_json()
+    )
+    write += encode(FrameType.STDIN, bytes(1024))
+    client = RawClient(process.control)
+    client.hello()
+    terminal = _terminal(process)
+    many = [RawClient(process.control) for _ in range(CONCURRENT)]
+    cases: dict[str, Case] = {
+        "spawn true": spawn,
+        "agent: exec true": lambda: client.request(EXEC, FrameType.EXIT),
+        "agent: exec true, new connection": lambda: once(process.control, OLD_EXEC, FrameType.EXIT),
+        "agent: read 1 KiB": lambda: client.request(read, FrameType.EXIT),
+        "agent: read 1 KiB, new connection": lambda: once(process.control, read, FrameType.EXIT),
+        "agent: stat": lambda: client.request(stat, FrameType.FILE_STAT_RESP),
+        "agent: stat, new connection": lambda: once(process.control, stat, FrameType.FILE_STAT_RESP),
+        "agent: write 1 KiB": lambda: client.request(write, FrameType.FILE_WRITE_RESP),
+        "agent: session echo": lambda: terminal.request(encode(FrameType.STDIN, b"x"), FrameType.STDOUT),
+        "spawn ten at once": lambda: spawn_many(CONCURRENT),
+        "agent: ten execs": lambda: _exec_on_all(many),
+    }
+
+    async def measure() -> dict[str, list[float]]:
+        async with GuestLink(UnixTransport(process.control, process.forward)) as link:
+            path, content = str(small), bytes(1024)
+            cases["link: exec true"] = lambda: link.exec(["true"])
+            cases["link: read 1 KiB"] = lambda: link.read_file(path)
+            cases["link: stat"] = lambda: link.stat(path)
+            cases["link: write 1 KiB"] = lambda: link.write_file(path, content)
+            return await take_turns(cases, ROUNDS, block=BLOCK)
+
+    seconds = asyncio.run(measure())
+    for raw in (client, terminal, *many):
+        raw.close()
+    single, ten = (row(name, seconds[name]) for name in ("spawn true", "spawn ten at once"))
+    result = [single]
+    for name in cases:
+        if name == ten.name:
+            result.append(ten)
+        elif name != single.name:
+            floor = ten if name == "agent: ten execs" else single
+            result.append(row(name, seconds[name], floor=floor, target=TARGETS.get(name)))
+    return result
+
+
+def _terminal(process: AgentProcess) -> RawClient:
+    """Open a session whose terminal echoes and whose program does nothing."""
+    client = RawClient(process.control)
+    request = ExecRequest(argv=("sleep", "1000"), tty=True)
+    client.request(encode(FrameType.EXEC_REQ, request.to_json()), FrameType.SESSION_INFO)
+    return client
+
+
+def _exec_on_all(clients: list[RawClient]) -> None:
+    for client in clients:
+        client.send(EXEC)
+    for client in clients:
+        client.request(b"", FrameType.EXIT)
+
+
+def bulk_rows(process: AgentProcess, directory: Path) -> list[Row]:
+    """Measure what moves much: to and from a file in memory, so that no disk is measured."""
+    large = directory / "large"
+    large.write_bytes(os.urandom(1 << 20) * (BULK_BYTES >> 20))
+    download = encode(FrameType.FILE_READ_REQ, FileReadRequest(path=str(large)).to_json())
+    upload = FileWriteRequest(path=str(directory / "uploaded"), mode="0644", size=BULK_BYTES)
+    buffer = memoryview(bytearray(PIECE))
+    frame = memoryview(encode(FrameType.STDIN, os.urandom(PIECE)))
+    client = RawClient(process.control)
+    client.hello()
+
+    def raw_upload() -> None:
+        client.send(encode(FrameType.FILE_WRITE_REQ, upload.to_json()))
+        for _ in range(BULK_BYTES // PIECE):
+            client.send(frame)
+        client.request(b"", FrameType.FILE_WRITE_RESP)
+
+    def raw_download() -> None:
+        assert client.download(download, buffer) > BULK_BYTES
+
+    async def measure() -> dict[str, list[float]]:
+        async with GuestLink(UnixTransport(process.control, process.forward)) as link:
+
+            async def link_download() -> None:
+                async with link.open_read(str(large)) as reading:
+                    assert sum([len(chunk) async for chunk in reading.chunks()]) == BULK_BYTES
+
+            content = large.read_bytes()
+            cases: dict[str, Case] = {
+                "plain socket copy": _PlainCopy(buffer),
+                "agent: download": raw_download,
+                "agent: upload": raw_upload,
+                "link: download": link_download,
+                "link: upload": lambda: link.write_file(str(directory / "uploaded"), content),
+            }
+            return await take_turns(cases, BULK_ROUNDS, warm_up=1)
+
+    seconds = asyncio.run(measure())
+    client.close()
+    megabytes = BULK_BYTES / 1e6
+    floor = row("plain socket copy", seconds.pop("plain socket copy"), amount=megabytes, rate_unit="MB")
+    return [floor] + [
+        row(name, times, floor=floor, target=TARGETS.get(name), amount=megabytes, rate_unit="MB")
+        for name, times in seconds.items()
+    ]
+
+
+class _PlainCopy:
+    """Another Python process that sends from memory in large pieces; we read and forget. Nothing is faster."""
+
+    def __init__(self, buffer: memoryview) -> None:
+        self._buffer = buffer
+
+    def __call__(self) -> None:
+        near, far = socket.socketpair()
+        child = os.fork()
+        if child == 0:
+            near.close()
+            piece = bytes(PIECE)
+            for _ in range(BULK_BYTES // PIECE):
+                far.sendall(piece)
+            os._exit(0)
+        far.close()
+        with near:
+            while near.recv_into(self._buffer):
+                pass
+        os.waitpid(child, 0)
+
+
+def start_rows() -> list[Row]:
+    """Measure from process start to a socket that accepts."""
+    times = []
+    for _ in range(STARTS):
+        with agent() as process:
+            times.append(process.started_in_s)
+    return [row("agent: start", times)]
+
+
+def rows() -> list[Row]:
+    """Measure everything."""
+    memory = Path("/dev/shm")
+    directory = Path(os.environ.get("TMPDIR", "/tmp") if not memory.is_dir() else memory, f"bhatti-bench-{os.getpid()}")
+    directory.mkdir()
+    try:
+        with agent() as process:
+            result = latency_rows(process, directory) + bulk_rows(process, directory)
+    finally:
+        for path in directory.iterdir():
+            path.unlink()
+        directory.rmdir()
+    return result + start_rows()
+
+
+if __name__ == "__main__":
+    report("The agent and the link", rows())
