@@ -61,7 +61,7 @@ class Channel:
         self._out: deque[memoryview] = deque()
         self._out_size = 0
         self._prefix = prefix
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiters: set[asyncio.Future[bool]] = set()
         self._error: BhattiError | None = None
         self._send_error: OSError | None = None
         self._eof_wanted = False
@@ -153,21 +153,21 @@ class Channel:
         """Wait for anything to happen on the connection, or the deadline."""
         if self._error is not None:
             raise self._error
-        assert self._waiter is None, "two tasks wait on one channel"
         started = time.monotonic()
-        waiter = self._waiter = self._loop.create_future()
-        timer = None if deadline is None else self._loop.call_at(deadline, self._wake, False)
+        waiter = self._loop.create_future()
+        self._waiters.add(waiter)  # two at most: one task receives while another sends
+        timer = None if deadline is None else self._loop.call_at(deadline, _settle, waiter, False)
         try:
             if not await waiter:
                 raise silent(self.peer, what, round(time.monotonic() - started, 1))
         finally:
-            self._waiter = None
+            self._waiters.discard(waiter)
             if timer is not None:
                 timer.cancel()
 
-    def _wake(self, happened: bool = True) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(happened)
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            _settle(waiter, True)
 
     def _fail(self, error: BhattiError) -> None:
         if self._error is None:
@@ -270,3 +270,8 @@ class Channel:
         # A peer that is gone has its end of stream already; reading will tell.
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
+
+
+def _settle(waiter: "asyncio.Future[bool]", happened: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(happened)
