@@ -23,7 +23,7 @@ MOUNT_POINT = "/run/bhatti/agent"
 LIBRARIES = ("libc.so.6", "libm.so.6", "libz.so.1", "libexpat.so.1", "libffi.so.8")
 """What Debian's python3.X-minimal and the extension modules below are linked with."""
 
-EXTENSIONS = ("_ctypes", "_json", "_typing", "mmap", "resource", "termios")
+EXTENSIONS = ("_ctypes", "_json", "_queue", "_typing", "mmap", "resource", "termios")
 """Extension modules that the agent imports and that are not compiled into Debian's interpreter."""
 
 LEFT_OUT = {
