@@ -23,8 +23,9 @@ MOUNT_POINT = "/run/bhatti/agent"
 LIBRARIES = ("libc.so.6", "libm.so.6", "libz.so.1", "libexpat.so.1", "libffi.so.8")
 """What Debian's python3.X-minimal and the extension modules below are linked with."""
 
-EXTENSIONS = ("_ctypes", "_json", "_queue", "_typing", "mmap", "resource", "termios")
-"""Extension modules that the agent imports and that are not compiled into Debian's interpreter."""
+EXTENSIONS = ("_contextvars", "_ctypes", "_json", "_lsprof", "_queue", "_typing", "mmap", "resource", "termios")
+"""Extension modules that are not compiled into Debian's interpreter: what the agent may import, and needs no library
+but those above."""
 
 LEFT_OUT = {
     "asyncio", "concurrent", "curses", "dbm", "distutils", "email", "html", "http", "idlelib", "lib2to3",
@@ -81,6 +82,8 @@ def make_agent_drive(path: Path, tree: Path, *, held_lock: int | None = None) ->
     """Create the drive's image at `path` from a copy of an unpacked runtime; this installation's lohar is added."""
     python = next((tree / "lib").glob("python3.*"))
     compile_tree(interpreter(tree), lohar_source(), python / "lohar", optimize=0)
+    # A module that is not on the drive is found out here, and not by a guest that panics.
+    run_program([*interpreter(tree), "-I", "-S", "-B", "-c", _IMPORT_ALL, *lohar_modules()], held_lock=held_lock)
     (tree / "run").write_text("".join(f"{word}\n" for word in start_command()))
     size = sum(f.stat().st_size + 4096 for f in tree.rglob("*"))
     make_ext4(
@@ -92,6 +95,16 @@ def make_agent_drive(path: Path, tree: Path, *, held_lock: int | None = None) ->
         options=("-b", "4096", "-O", "none,extent,filetype,dir_index,sparse_super", "-E", "root_owner=0:0"),
         held_lock=held_lock,
     )
+
+
+_IMPORT_ALL = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]"
+
+
+def lohar_modules() -> list[str]:
+    """Return the names of all modules of the installed lohar."""
+    source = lohar_source()
+    paths = (path.relative_to(source.parent).with_suffix("") for path in sorted(source.rglob("*.py")))
+    return [".".join(path.parts).removesuffix(".__init__") for path in paths]
 
 
 def start_command() -> list[str]:
