@@ -37,8 +37,6 @@ class PipedExec(Operation):
         self._quiet: Timer | None = None
         self._child, stdin, out, err = start_piped(commands, request)
         self._stdin = InputPipe(loop, stdin, self._room)
-        if request.no_stdin:
-            self._stdin.close()
         self._out = OutputPipe(loop, out, self._stdout, self._ended)
         self._streams = (self._out, OutputPipe(loop, err, self._stderr, self._ended))
         self._child.on_exit = self._exited
@@ -143,21 +141,25 @@ def exit_payload(child: Child, request: ExecRequest) -> bytes:
 
 
 def start_piped(commands: Commands, request: ExecRequest) -> tuple[Child, int, int, int]:
-    """Start a command on three pipes; return it and our ends of its stdin, stdout and stderr."""
+    """Start a command on pipes; return it and our ends of its stdin (-1 with `no_stdin`), stdout and stderr."""
     theirs: list[int] = []
     ours: list[int] = []
+    actions: list[FileAction] = []
     try:
-        for end in (1, 0, 0):
-            mine, other = make_pipe(end)
+        for number in (0, 1, 2):
+            if number == 0 and request.no_stdin:
+                ours.append(-1)
+                actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0))
+                continue
+            mine, other = make_pipe(1 if number == 0 else 0)
             ours.append(mine)
             theirs.append(other)
-        actions: list[FileAction] = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(theirs)]
-        if request.no_stdin:
-            actions[0] = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+            actions.append((os.POSIX_SPAWN_DUP2, other, number))
         child = commands.start(request, actions)
     except BaseException:
         for fd in ours:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         raise
     finally:
         for fd in theirs:

@@ -39,14 +39,25 @@ DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGINT,
 """Python ignores the first two and nohup may have ignored others; a command starts with them as they were made."""
 
 
+EXEMPT = (b"-1000", b"0")
+PREFERRED = (b"0", b"500")
+"""OOM scores (proc(5), oom_score_adj) of the agent and its children: where the first pair is not allowed, the second
+makes the kernel take any command, however small, before the agent."""
+
+
 class Launcher:
     """Starts programs for this agent. `exempt` says that the agent is exempt from the OOM killer; children are not."""
 
     def __init__(self, *, exempt: bool = False) -> None:
         self._home = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._score = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC) if exempt else -1
+        self._own, self._childrens = EXEMPT
         if exempt:
-            os.write(self._score, b"-1000")
+            try:
+                os.write(self._score, self._own)
+            except PermissionError:
+                # A container's init may not go below 0 (CAP_SYS_RESOURCE); its commands can still go before it.
+                self._own, self._childrens = PREFERRED
 
     def start(
         self,
@@ -93,7 +104,7 @@ class Launcher:
     ) -> int:
         if self._score >= 0:
             # A child inherits the score; set afterwards, a grandchild might already have been born with ours.
-            os.write(self._score, b"0")
+            os.write(self._score, self._childrens)
         try:
             if terminal is not None:
                 if sys.platform == "linux":
@@ -110,7 +121,7 @@ class Launcher:
             raise system_error(f"start: fork/exec {path}", error) from error
         finally:
             if self._score >= 0:
-                os.write(self._score, b"-1000")
+                os.write(self._score, self._own)
 
     def close(self) -> None:
         """Free the descriptors."""
@@ -135,13 +146,12 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
         raise RequestError("start: exec: empty command name: not found")
     denied = ""
     for folder in env.get("PATH", "").split(":"):
-        path = f"{folder}/{name}" if folder else name
-        try:
-            found = stat.S_ISREG(os.stat(path).st_mode)
-        except OSError:
+        path = f"{folder or '.'}/{name}"
+        # First what costs no exception: most directories of a PATH do not have it.
+        if not os.access(path, os.F_OK) or not stat.S_ISREG(os.stat(path).st_mode):
             continue
-        if found and os.access(path, os.X_OK):
-            return path if "/" in path else f"./{path}"
+        if os.access(path, os.X_OK):
+            return path
         denied = denied or path
     if denied:
         raise RequestError(f"start: fork/exec {denied}: permission denied")

@@ -108,7 +108,10 @@ def _ignore(*_: object) -> None:
 
 
 class InputPipe:
-    """What a command reads. Bytes wait here while it does not; `on_room()` tells when few are left."""
+    """What a command reads. Bytes wait here while it does not; `on_room()` tells when few are left.
+
+    `fd` is -1 for a command that has no such pipe: everything is dropped.
+    """
 
     __slots__ = ("_ending", "_fd", "_loop", "_on_room", "_size", "_waiting")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -94,6 +95,8 @@ def serve(
         agent.start_init(config.init)
     if ready is not None:
         ready()
+    # What is there now stays: the collector need not look at it again and again.
+    gc.freeze()
     loop.run()
     for sock in (*control, *forward):
         loop.unregister(sock.fileno())
