@@ -46,7 +46,8 @@ def start() -> None:
     os.makedirs(paths.state_dir(), mode=0o700, exist_ok=True)  # noqa: PTH103  # paths are text here
     reader, writer = os.pipe2(os.O_CLOEXEC)
     try:
-        with open(log, "ab") as sink:  # noqa: PTH123
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "ab") as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", "bhatti.daemon", "serve", "--ready-fd", str(writer)],
                 stdin=subprocess.DEVNULL,
@@ -59,7 +60,7 @@ def start() -> None:
     finally:
         os.close(writer)
     sys.stderr.write(f"bhatti: no daemon is running; started one (pid {process.pid}, log {log})\n")
-    with open(reader, "rb") as answers:  # noqa: PTH123
+    with os.fdopen(reader, "rb") as answers:
         said = answers.readline()
     if said == b"ready\n":
         return

@@ -60,7 +60,8 @@ def _write_down(error: BaseException) -> str | None:
     path = f"{paths.state_dir()}/cli.log"
     with contextlib.suppress(OSError):
         os.makedirs(paths.state_dir(), mode=0o700, exist_ok=True)  # noqa: PTH103  # paths are text here
-        with open(path, "a", encoding="utf-8") as log:  # noqa: PTH123
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as log:
             log.write(f"--- {time.strftime('%Y-%m-%dT%H:%M:%S%z')} {' '.join(sys.argv)[:500]}\n")
             traceback.print_exception(error, file=log)
         return path

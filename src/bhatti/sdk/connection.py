@@ -155,7 +155,7 @@ class Connection:
         else:
             opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                opened.settimeout(CONNECT_TIMEOUT_S)
+                # Without a timeout: with one, a daemon whose backlog is full for a moment would count as an error.
                 opened.connect(endpoint.path)
             except BaseException:
                 opened.close()

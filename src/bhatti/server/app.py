@@ -70,11 +70,10 @@ def _errors_told(version: str) -> Middleware:
         try:
             response = await handler(request)
         except Exception as error:
-            cause = _only(error)
             if request.writer.output_size:  # half an answer is out: the connection's end must say that it failed
-                log.info("broke off %s %s: %r", request.method, request.path, cause, extra={"request_id": request_id})
+                log.info("broke off %s %s: %r", request.method, request.path, error, extra={"request_id": request_id})
                 raise ConnectionAbortedError("the answer broke off") from error
-            response = failures.answer(cause, request, request_id)
+            response = failures.answer(error, request, request_id)
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
             response.headers["X-Bhatti-Version"] = version
@@ -86,10 +85,3 @@ def _errors_told(version: str) -> Middleware:
         return response
 
     return tell
-
-
-def _only(error: Exception) -> Exception:
-    """Return the error inside groups that hold one each: task groups wrap what ends them."""
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

@@ -7,8 +7,20 @@ from bhatti.errors import GuestFailure, NotFound
 from bhatti.guestlink.client import GuestLink
 from bhatti.server.call import Call
 
-MISSING_FILE_CODES = frozenset({"no-such-file", "session-not-found"})
-"""What the agent says of things that are not there: for HTTP that is 404, not 422."""
+MISSING = frozenset({"no-such-file", "session-not-found"})
+"""Codes of things that are not there: for HTTP that is 404, not 422."""
+
+HINTS = {
+    "command-not-found": "is it installed in the image? commands are looked up in PATH; shell syntax needs `sh -c '…'`",
+    "permission-denied": "commands run as the user of the sandbox; ask for another with `user`",
+    "no-such-file": "the path is one of the sandbox; list its directory to see what there is",
+    "not-a-directory": "the path, or a part of it, is a file",
+    "is-a-directory": "the path is a directory; list it instead",
+    "no-such-user": "users are those of the sandbox's own /etc/passwd",
+    "session-not-found": "list the sessions to see which there are; one that has ended is kept for a minute",
+    "disk-full": "remove something in the sandbox, or create one with a larger disk",
+}
+"""What the caller can do about an answer of the agent, which speaks of what it saw and not of what to do."""
 
 
 @contextlib.asynccontextmanager
@@ -17,12 +29,18 @@ async def entered(call: Call) -> AsyncIterator[GuestLink]:
     link = await call.backend.guest(call.ref)
     try:
         yield link
-    except GuestFailure as err:
-        if err.code in MISSING_FILE_CODES:
-            raise NotFound(err.message, hint=err.hint, code=err.code) from err
-        raise
     except Exception as err:
-        told = await call.backend.explain(call.ref, err)
+        told = await explained(call, err)
         if told is err:
             raise
         raise told from err
+
+
+async def explained(call: Call, error: Exception) -> Exception:
+    """Return what to tell the caller whose call into the guest failed with `error`."""
+    if not isinstance(error, GuestFailure):
+        return await call.backend.explain(call.ref, error)
+    error.hint = error.hint or HINTS.get(error.code)
+    if error.code in MISSING:
+        return NotFound(error.message, hint=error.hint, code=error.code)
+    return error

@@ -17,7 +17,8 @@ from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler, decoded
 from bhatti.server.events import EventStream
 from bhatti.server.guest import entered
-from bhatti.server.sockets import accepted, keep_alive
+from bhatti.server.sockets import accepted, keep_alive, say, told
+from bhatti.server.tasks import together
 from lohar.wire.frames import FrameType
 
 FIRST_MESSAGE_S = 10.0
@@ -86,30 +87,28 @@ async def _streamed(call: Call, link: GuestLink, request: types.ExecRequest) -> 
 
 async def over_socket(call: Call) -> web.StreamResponse:
     """Run a command over a WebSocket; see the operation for what the messages are."""
-    async with entered(call) as link:
-        async with accepted(call) as socket:
-            try:
-                with anyio.fail_after(FIRST_MESSAGE_S):
-                    first = await socket.receive()
-                if first.type is not WSMsgType.TEXT:
-                    raise InvalidRequest("the first message is the request, as JSON text", code="invalid-json")
-                request = decoded(first.data.encode(), types.ExecRequest)
-                async with _started(link, request) as stream:
-                    last = await _converse(socket, stream)
-            except TimeoutError:
-                last = types.ExecEvent(type="error", error="no request came", code="invalid-request")
-            except BhattiError as err:
-                told = await call.backend.explain(call.ref, err)
-                last = types.ExecEvent.of(told if isinstance(told, BhattiError) else err)
-            if not socket.closed:
-                await socket.send_str(msgspec.json.encode(last).decode())
-        return socket
+    link = await call.backend.guest(call.ref)
+    async with accepted(call) as socket:
+        try:
+            with anyio.fail_after(FIRST_MESSAGE_S):
+                first = await socket.receive()
+            if first.type is not WSMsgType.TEXT:
+                raise InvalidRequest("the first message is the request, as JSON text", code="invalid-json")
+            request = decoded(first.data.encode(), types.ExecRequest)
+            async with _started(link, request) as stream:
+                last: types.Event = await _converse(socket, stream)
+        except TimeoutError:
+            last = types.Event.of(InvalidRequest("no request came"))
+        except Exception as err:
+            last = await told(call, err)
+        await say(socket, msgspec.json.encode(last).decode())
+    return socket
 
 
 async def _converse(socket: web.WebSocketResponse, stream: ExecStream) -> types.ExecEvent:
     """Carry output out and input in, until the command ends; raises `ConnectionResetError` if the caller leaves."""
     last = types.ExecEvent(type="error", error="the command's stream ended without its exit", code="unavailable")
-    async with anyio.create_task_group() as tasks:
+    async with together() as tasks:
         tasks.start_soon(_take_input, socket, stream)
         tasks.start_soon(keep_alive, socket)
         async for event in stream:

@@ -7,6 +7,7 @@ from bhatti.errors import BhattiError
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
+from bhatti.server.tasks import together
 
 WAITING = 256
 """Steps of a build that may wait for a slow reader; beyond, the middle ones are left out: only the latest matters."""
@@ -40,7 +41,7 @@ async def _build_told(call: Call, request: types.ImageBuild) -> web.StreamRespon
             steps_in.send_nowait(event)
 
     last: types.BuildEvent
-    async with anyio.create_task_group() as tasks, steps_in:
+    async with together() as tasks, steps_in:
         tasks.start_soon(tell)
         try:
             last = types.BuildEvent(type="image", image=await call.backend.build_image(request, on_progress))

@@ -14,6 +14,7 @@ from bhatti.operations import table
 from bhatti.server.call import Call, Handler, json_response
 from bhatti.server.guest import entered
 from bhatti.server.relay import Connection, Hijacked
+from bhatti.server.tasks import together
 
 HOP_BY_HOP = frozenset(
     {
@@ -56,7 +57,7 @@ async def pass_on(call: Call) -> web.StreamResponse:
 
 async def _exchange(call: Call, stream: ByteStream, port: int) -> web.StreamResponse:
     parser = ResponseParser(call.request.method)
-    async with anyio.create_task_group() as tasks:
+    async with together() as tasks:
         tasks.start_soon(_send_request, call, stream, port)
         response: web.StreamResponse | None = None
         while not parser.done:
@@ -120,7 +121,7 @@ async def _upgraded(call: Call, stream: ByteStream, port: int) -> web.StreamResp
     answer = [f"HTTP/1.1 101 {parser.head.reason or 'Switching Protocols'}"]
     answer += [f"{name}: {value}" for name, value in parser.head.headers]
     await connection.send(("\r\n".join(answer) + "\r\n\r\n").encode("latin-1") + parser.rest)
-    async with anyio.create_task_group() as tasks:
+    async with together() as tasks:
         tasks.start_soon(_outward, connection, stream)
         await _inward(connection, stream)
     return Hijacked()

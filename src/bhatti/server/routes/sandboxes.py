@@ -7,6 +7,7 @@ from bhatti.errors import BhattiError
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
+from bhatti.server.tasks import together
 
 
 async def create(call: Call) -> types.Sandbox | web.StreamResponse:
@@ -33,7 +34,7 @@ async def _create_told(call: Call, request: types.SandboxCreate) -> web.StreamRe
             stages_in.send_nowait(stage)
 
     last: types.CreateEvent
-    async with anyio.create_task_group() as tasks, stages_in:
+    async with together() as tasks, stages_in:
         tasks.start_soon(tell)
         try:
             last = types.CreateEvent(type="sandbox", sandbox=await call.backend.create(request, on_stage))

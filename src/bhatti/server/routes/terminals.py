@@ -2,16 +2,15 @@
 
 from contextlib import AbstractAsyncContextManager
 
-import anyio
 import msgspec
 from aiohttp import WSMsgType, web
 
-from bhatti.errors import BhattiError, InvalidRequest
+from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import GuestLink, TerminalStream
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
-from bhatti.server.guest import entered
-from bhatti.server.sockets import accepted, keep_alive
+from bhatti.server.sockets import accepted, keep_alive, say, told
+from bhatti.server.tasks import together
 
 LOGIN_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -li; exec sh -li")
 """Debian has bash; an imported image may have nothing but a shell."""
@@ -27,25 +26,26 @@ class Resize(msgspec.Struct, frozen=True, tag_field="type", tag="resize"):
 async def terminal(call: Call) -> web.StreamResponse:
     """Open or attach to a terminal; see the operation for what the messages are."""
     query = call.query(types.TerminalQuery)
-    async with entered(call) as link:
-        async with accepted(call) as socket:
-            try:
-                async with _opened(link, query) as stream:
-                    await socket.send_str(_begin(stream))
-                    last = await _converse(socket, stream, query)
-            except BhattiError as err:
-                told = await call.backend.explain(call.ref, err)
-                last = msgspec.json.encode(types.Event.of(told if isinstance(told, BhattiError) else err)).decode()
-            if not socket.closed:
-                await socket.send_str(last)
-        return socket
+    program = _program(query.cmd)
+    link = await call.backend.guest(call.ref)
+    async with accepted(call) as socket:
+        try:
+            async with _opened(link, query, program) as stream:
+                await socket.send_str(_begin(stream))
+                last = await _converse(socket, stream, query)
+        except Exception as err:
+            last = msgspec.json.encode(await told(call, err)).decode()
+        await say(socket, last)
+    return socket
 
 
-def _opened(link: GuestLink, query: types.TerminalQuery) -> AbstractAsyncContextManager[TerminalStream]:
+def _opened(
+    link: GuestLink, query: types.TerminalQuery, program: list[str]
+) -> AbstractAsyncContextManager[TerminalStream]:
     if query.session is not None:
         return link.attach(query.session, since=query.since, read_only=query.read_only)
     return link.shell(
-        _program(query.cmd),
+        program,
         rows=query.rows,
         cols=query.cols,
         cwd=query.cwd,
@@ -70,7 +70,7 @@ def _program(cmd: str | None) -> list[str]:
 
 async def _converse(socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery) -> str:
     """Carry bytes both ways until the program ends; raises `ConnectionResetError` if the caller leaves."""
-    async with anyio.create_task_group() as tasks:
+    async with together() as tasks:
         tasks.start_soon(_take_input, socket, stream, query)
         tasks.start_soon(keep_alive, socket)
         while (data := await stream.read()) is not None:

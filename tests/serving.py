@@ -1,0 +1,81 @@
+"""A daemon inside the test's own process: real service, store, HTTP and agents, without a process of its own."""
+
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import anyio
+from aiohttp import web
+from tests.engines.local import LocalEngine
+
+from bhatti.daemon.service import Service
+from bhatti.daemon.settings import Settings, load
+from bhatti.operations import types
+from bhatti.sdk.endpoint import Endpoint
+from bhatti.server.app import make_app
+from bhatti.store.database import Database
+from bhatti.store.journal import Journal
+
+
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """A directory whose path is short enough for the unix sockets below it; pytest's own need not be."""
+    with tempfile.TemporaryDirectory(prefix="bh", dir="/tmp") as name:
+        yield Path(name)
+
+
+def settings_in(directory: Path, *flags: str) -> Settings:
+    """Settings of a daemon that has everything below `directory`."""
+    return load([f"state_dir={directory}", "engine=tests.engines.local:LocalEngine", *flags], env={}, files=[])
+
+
+@dataclass
+class Served:
+    """A daemon that serves, and what it is made of."""
+
+    settings: Settings
+    service: Service
+    journal: Journal
+    engine: LocalEngine
+    http: aiohttp.ClientSession
+    runner: web.AppRunner
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(path=str(self.settings.socket))
+
+    async def create(self, name: str = "one") -> types.Sandbox:
+        return await self.service.create(types.SandboxCreate(name=name), lambda stage: None)
+
+
+@contextlib.asynccontextmanager
+async def serving(directory: Path, *flags: str, start: bool = True) -> AsyncIterator[Served]:
+    """Serve from `directory`; with `start` false, as a daemon that is still recovering. Ends all its machines."""
+    settings = settings_in(directory, *flags)
+    settings.socket.parent.mkdir(parents=True, exist_ok=True)
+    database = await Database.open(settings.database)
+    engine = LocalEngine(directory)
+    try:
+        async with anyio.create_task_group() as tasks:
+            service = Service(settings, "0.0-test", tasks)
+            runner = web.AppRunner(make_app(service), handler_cancellation=True, access_log=None, shutdown_timeout=1)
+            await runner.setup()
+            await web.UnixSite(runner, str(settings.socket)).start()
+            connector = aiohttp.UnixConnector(str(settings.socket))
+            async with aiohttp.ClientSession(connector=connector, base_url="http://bhatti") as http:
+                journal = Journal(database)
+                if start:
+                    await service.start(journal, engine)
+                yield Served(settings, service, journal, engine, http, runner)
+            await runner.cleanup()
+            await service.stop()
+            tasks.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True):
+            for machine in await engine.list():
+                await engine.destroy(machine.id)
+            await engine.aclose()
+            await database.aclose()

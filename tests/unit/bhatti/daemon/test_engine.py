@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+from tests.engines.local import LocalEngine
+
+from bhatti.daemon import engine
+from bhatti.daemon.settings import Settings, load
+from bhatti.engines.qemu.engine import QemuEngine
+from bhatti.errors import InvalidRequest
+
+
+def settings(name: str, *flags: str) -> Settings:
+    return load(["state_dir=/srv/b", f"engine={name}", *flags], env={}, files=[])
+
+
+def test_an_engine_of_ours_is_opened_by_name() -> None:
+    assert isinstance(engine.open_engine(settings("qemu", "qemu.subnet=10.9.0.0/24")), QemuEngine)
+
+
+def test_any_engine_is_opened_by_module_and_class() -> None:
+    assert isinstance(engine.open_engine(settings("tests.engines.local:LocalEngine")), LocalEngine)
+
+
+@pytest.mark.parametrize(
+    "name", ["vmware", "no.such.module:X", "tests.engines.local:Nobody", "tests.engines.local:Record"]
+)
+def test_what_is_no_engine_is_refused(name: str) -> None:
+    for use in (engine.open_engine, engine.examine):
+        with pytest.raises(InvalidRequest) as caught:
+            use(settings(name))
+        assert caught.value.code == "unknown-engine"
+
+
+def test_a_subnet_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"qemu\.subnet") as caught:
+        engine.open_engine(settings("qemu", "qemu.subnet=everything"))
+    assert caught.value.code == "bad-setting"
+
+
+def test_an_engine_tells_what_it_finds(tmp_path: Path) -> None:
+    findings = engine.examine(load([f"state_dir={tmp_path}", "engine=qemu"], env={}, files=[]))
+    assert findings
+    assert all(finding.level in ("ok", "warning", "failed") for finding in findings)
+    assert engine.examine(settings("tests.engines.local:LocalEngine")) == []

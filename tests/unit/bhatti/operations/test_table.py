@@ -1,0 +1,39 @@
+import re
+
+import msgspec
+
+from bhatti.operations.operation import Scope, Streams
+from bhatti.operations.table import ALL, HEALTH
+
+
+def test_names_and_routes_are_unique() -> None:
+    assert len({operation.name for operation in ALL}) == len(ALL)
+    assert len({(operation.method, operation.path) for operation in ALL}) == len(ALL)
+
+
+def test_only_health_is_for_everybody() -> None:
+    assert [operation for operation in ALL if operation.scope is Scope.PUBLIC] == [HEALTH]
+
+
+def test_every_operation_says_in_a_sentence_what_it_does() -> None:
+    assert all(re.fullmatch(r"[A-Z].*\.", operation.summary, re.DOTALL) for operation in ALL)
+
+
+def test_what_enters_a_guest_wakes_it_and_what_reads_metadata_does_not() -> None:
+    for operation in ALL:
+        inside = operation.path.startswith("/sandboxes/{id}/")
+        assert operation.wakes == inside, operation.name
+
+
+def test_operations_with_events_say_which() -> None:
+    for operation in ALL:
+        if operation.streams is Streams.EVENTS:
+            assert operation.event is not None, operation.name
+            assert operation.result is not None, operation.name
+
+
+def test_every_type_of_the_table_has_a_schema() -> None:
+    types = [t for o in ALL for t in (o.request, o.result, o.query, o.event) if t is not None]
+    schemas, components = msgspec.json.schema_components(types)
+    assert len(schemas) == len(types)
+    assert "Sandbox" in components
