@@ -29,7 +29,11 @@ def silent(spec: SandboxSpec, timeout_s: float, console_tail: str) -> BhattiErro
 
 
 def _console(text: str) -> str:
-    """Return the end of a console as the end of a message."""
+    """Return the end of a console as the end of a message.
+
+    After a panic the kernel prints its registers, which help nobody here: what came before is why it panicked.
+    """
+    text = text.partition("Kernel panic - not syncing")[0].rpartition("\n")[0] or text
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     shown = " | ".join(lines[-SHOWN_LINES:])[-SHOWN_CHARACTERS:]
     return f"; its console ends with: {shown}" if shown else "; its console is empty"

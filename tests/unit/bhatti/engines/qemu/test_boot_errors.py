@@ -16,6 +16,11 @@ def test_a_death_at_boot_tells_sandbox_reason_and_the_end_of_the_console() -> No
     )
 
 
+def test_before_a_panic_is_said_why_it_came_to_that() -> None:
+    console = "init: no agent\r\n[ 4.1] Kernel panic - not syncing: Attempted to kill init!\r\n[ 4.2] RBP: 01\r\n"
+    assert boot_errors.silent(SPEC, 1, console).message.endswith("; its console ends with: init: no agent")
+
+
 def test_a_full_disk_at_boot_is_out_of_space() -> None:
     error = boot_errors.died(SPEC, CauseOfDeath(kind="disk-full", detail="SIGBUS"))
     assert isinstance(error, OutOfSpace)

@@ -1,0 +1,131 @@
+"""Engine integration tests, Lifecycle: Create, exec, shell, destroy; template-free creation."""
+
+import os
+import signal
+
+import anyio
+import pytest
+from tests.conformance.conftest import Create, Sandbox, new_spec
+from tests.conformance.leftovers import traces_of
+
+from bhatti.engines.base import Engine
+from bhatti.engines.qemu.settings import QemuSettings
+from bhatti.errors import Conflict, EngineFailure, NotFound
+from bhatti.model.sandbox import Status, Temperature
+
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
+
+
+async def test_a_created_sandbox_runs_and_says_how_it_came_to_be(engine: Engine, box: Sandbox) -> None:
+    machine = box.machine
+    assert (machine.status, machine.temperature) == (Status.RUNNING, Temperature.HOT)
+    assert machine.how in ("booted", "forked")
+    assert machine.why
+    assert machine.pid is not None
+    assert machine.timings_ms["total"] > 0
+    assert await engine.status(box.spec.id) == machine
+
+
+async def test_the_parts_of_a_boot_are_timed_on_both_sides(box: Sandbox) -> None:
+    if box.machine.how != "booted":
+        pytest.skip(f"it was {box.machine.how}, not booted")
+    timings = box.machine.timings_ms
+    assert {"network", "config", "layer", "qemu", "agent", "total"} <= timings.keys()
+    assert any(name.startswith("guest.") for name in timings)
+    assert timings["total"] >= timings["agent"]
+
+
+async def test_all_running_sandboxes_are_listed_oldest_first(engine: Engine, pair: tuple[Sandbox, Sandbox]) -> None:
+    listed = [machine.id for machine in await engine.list()]
+    assert set(listed) == {sandbox.spec.id for sandbox in pair}
+
+
+async def test_the_console_is_kept_and_bounded(engine: Engine, box: Sandbox) -> None:
+    assert "lohar: ready" in engine.console(box.spec.id)
+    assert len(engine.console(box.spec.id, max_bytes=10)) <= 10
+
+
+async def test_the_guest_has_a_kernel_of_its_own(engine: Engine, box: Sandbox) -> None:
+    if not engine.capabilities.own_kernel:
+        pytest.skip("the engine runs guests on the host's kernel")
+    result = await box.link.exec(["uname", "-r"])
+    assert result.stdout.decode().strip() != os.uname().release
+
+
+async def test_a_destroyed_sandbox_is_gone_for_every_call(engine: Engine, create: Create) -> None:
+    """Lifecycle, and: double destroy is an error; exec fails after destroy."""
+    sandbox = await create()
+    result = await sandbox.link.exec(["echo", "hello"])
+    assert (result.exit_code, result.stdout) == (0, b"hello\n")
+    before = await traces_of(engine.settings.state_dir)  # type: ignore[attr-defined]
+    assert before.processes
+    await engine.destroy(sandbox.spec.id)
+    with pytest.raises(NotFound):
+        await engine.destroy(sandbox.spec.id)
+    with pytest.raises(NotFound):
+        await engine.status(sandbox.spec.id)
+    with pytest.raises(NotFound):
+        engine.link(sandbox.spec.id)
+    assert sandbox.spec.id not in {machine.id for machine in await engine.list()}
+
+
+async def test_an_id_that_lives_cannot_be_created_again(engine: Engine, box: Sandbox) -> None:
+    with pytest.raises(Conflict) as caught:
+        await engine.create(new_spec("other", id=box.spec.id))
+    assert caught.value.code == "sandbox-exists"
+    assert (await engine.status(box.spec.id)).status is Status.RUNNING
+
+
+async def test_an_image_that_does_not_exist_is_not_found(engine: Engine) -> None:
+    with pytest.raises(NotFound) as caught:
+        await engine.create(new_spec("none", image="no-such-image"))
+    assert caught.value.code == "image-not-found"
+    assert caught.value.hint is not None
+
+
+async def test_a_create_that_is_cancelled_while_the_guest_boots_leaves_nothing(engine: Engine) -> None:
+    with anyio.CancelScope() as scope:
+        await engine.create(new_spec("cancelled"), progress=lambda stage: scope.cancel() if stage == "agent" else None)
+    assert scope.cancelled_caught
+
+
+async def test_a_machine_killed_from_outside_has_failed_and_tells_its_cause(
+    engine: Engine, create: Create, settings: QemuSettings
+) -> None:
+    sandbox = await create("killed")
+    assert sandbox.machine.pid is not None
+    pidfd = os.pidfd_open(sandbox.machine.pid)
+    try:
+        os.kill(sandbox.machine.pid, signal.SIGKILL)
+        await anyio.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+    dead = await engine.status(sandbox.spec.id)
+    assert dead.status is Status.FAILED
+    assert dead.cause is not None
+    assert dead.cause.kind == "killed"
+    assert "SIGKILL" in dead.cause.detail
+    assert "lohar: ready" in dead.cause.console_tail
+    with pytest.raises(Conflict):
+        engine.link(sandbox.spec.id)
+    await engine.destroy(sandbox.spec.id)
+
+
+async def test_a_guest_that_panics_has_failed_with_its_last_words(engine: Engine, create: Create) -> None:
+    if not engine.capabilities.own_kernel:
+        pytest.skip("without a kernel of its own a guest cannot panic")
+    sandbox = await create("panics")
+    assert sandbox.machine.pid is not None
+    pidfd = os.pidfd_open(sandbox.machine.pid)
+    try:
+        async with sandbox.link.stream(["sh", "-c", "echo c > /proc/sysrq-trigger"], user="root"):
+            await anyio.wait_readable(pidfd)
+    except EngineFailure:
+        raise
+    finally:
+        os.close(pidfd)
+    dead = await engine.status(sandbox.spec.id)
+    assert dead.cause is not None
+    assert dead.cause.kind == "guest-panic"
+    assert "sysrq" in dead.cause.detail
+    await engine.destroy(sandbox.spec.id)
