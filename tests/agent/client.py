@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from lohar.wire.frames import FrameParser, FrameType, encode, encode_resize, parse_exit
+from lohar.wire.frames import HEADER_SIZE, FrameParser, FrameType, encode, encode_resize, parse_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +65,20 @@ class Connection:
     def send_raw(self, data: bytes) -> None:
         """Send bytes that may be no frame at all."""
         self.sock.sendall(data)
+
+    def send_until_full(self, kind: int, payload: bytes, at_most: int) -> int:
+        """Send the same frame over and over until the agent takes no more, or `at_most` bytes; return how many."""
+        frame = encode(kind, payload)
+        sent = 0
+        # Full is not what blocks for a moment but what stays so.
+        while sent < at_most and select.select([], [self.sock], [], 0.2)[1]:
+            sent += self.sock.send(frame[sent % len(frame) :], socket.MSG_DONTWAIT)
+        return sent
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were received with the last frame and belong to later ones."""
+        return self._parser.buffered + sum(HEADER_SIZE + len(payload) for _, payload in self._frames)
 
     def receive(self, patience_s: float = PATIENCE_S) -> tuple[int, bytes]:
         """Return the next frame. Raises `Closed` at the end of the stream, `TimeoutError` when nothing comes."""
