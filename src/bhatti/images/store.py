@@ -1,15 +1,19 @@
 """All images of one directory: what `bhatti image build` makes, and what an engine boots."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from bhatti.errors import CorruptData, InvalidRequest, NotFound
 from bhatti.images import base_image
-from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, silent, write_durably
+from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, silent, writable, write_durably
 from bhatti.images.guest_parts import PartsBuilder
+from bhatti.images.image_config import ImageConfig, read_image_config
+from bhatti.images.oci.importer import LIMITS, imported_root
+from bhatti.images.oci.source import ImageSource
+from bhatti.images.oci.unpack import Limits
 from bhatti.images.packages import Apt
 from bhatti.model.sandbox import NAME_PATTERN
 
@@ -28,6 +32,8 @@ class BootFiles:
     base: Path
     digests: dict[str, str]
     image: str
+    config: ImageConfig = field(default_factory=ImageConfig)
+    """What the image says about running programs in it; nothing, unless it was imported."""
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,8 +82,39 @@ class ImageStore:
             if root is None:
                 root = self._build_base(apt, lock, report)
             record = ImageRecord(name=name, root_key=root.key, source=root.manifest.details["source"])
-            self._record_path(name).parent.mkdir(exist_ok=True)
-            write_durably(self._record_path(name), msgspec.json.encode(record))
+            self._write_record(record)
+        return self._image(record)
+
+    def build_parts(self, *, progress: Progress | None = None) -> None:
+        """Build what every guest needs beside its image, so far as it is missing; raises like `build`."""
+        report = progress or silent
+        with self._artefacts.locked(report) as lock, self._artefacts.staging() as work:
+            self._parts.ensure(Apt(work / "apt", held_lock=lock), lock=lock, refresh=False, progress=report)
+
+    def import_image(
+        self,
+        source: ImageSource,
+        name: str | None = None,
+        *,
+        limits: Limits = LIMITS,
+        progress: Progress | None = None,
+    ) -> Image:
+        """Take an image over from elsewhere and call it `name`, or what `source` suggests; a name that is taken moves.
+
+        The same image, by whatever name, is unpacked and stored once. Killed at any point, it can be run again.
+        Raises `InvalidRequest` (codes `bad-image-name`, `image-refused`, `image-unsupported`, …), `CorruptData`
+        (`digest-mismatch`, `bad-layer`, …), `LimitExceeded` (`image-too-large`), `OutOfSpace`, `MissingDependency`,
+        `NotFound` (`image-not-found`, `platform-not-found`), `Unavailable` (the registry).
+        """
+        if name is not None:
+            checked_image_name(name)
+        report = progress or silent
+        with source, writable(self.directory):
+            image = source.resolve(self.directory, report)
+            chosen = checked_image_name(name or source.suggested_name())
+            with imported_root(self._artefacts, source, image, limits=limits, progress=report) as root:
+                record = ImageRecord(name=chosen, root_key=root.key, source=image.origin)
+                self._write_record(record)
         return self._image(record)
 
     def boot_files(self, name: str) -> BootFiles:
@@ -103,6 +140,7 @@ class ImageStore:
             **{field: artefact.checked(file) for field, (artefact, file) in files.items()},
             digests={field: artefact.sha256(file) for field, (artefact, file) in files.items()},
             image=name,
+            config=read_image_config(root),
         )
 
     def verify(self, name: str) -> None:
@@ -127,7 +165,9 @@ class ImageStore:
         `in_use` holds the sha256 digests (`BootFiles.digests`) that sandboxes, sleeping ones too, were booted from:
         they cannot wake without exactly those files.
         """
-        freed = 0
+        from bhatti.images.oci.download import DIRECTORY, Downloads  # brings what HTTP needs: 50 ms
+
+        freed = Downloads(self.directory / DIRECTORY).sweep()
         with self._artefacts.locked(silent):
             keep = self._parts.referenced_keys()
             keep |= {("root", record.root_key) for record in self._records()}
@@ -176,6 +216,11 @@ class ImageStore:
             source=record.source,
         )
 
+    def _write_record(self, record: ImageRecord) -> None:
+        path = self._record_path(record.name)
+        path.parent.mkdir(exist_ok=True)
+        write_durably(path, msgspec.json.encode(record))
+
     def _records(self) -> Iterator[ImageRecord]:
         for path in sorted((self.directory / "names").glob("*.json")):
             record = self._read_record(path.stem)
@@ -198,6 +243,24 @@ class ImageStore:
     def list(self) -> list[Image]:  # last in the class: below it, `list` would mean this method
         """Return all images that can be booted, by name; damaged ones are left out."""
         return [self._image(r) for r in self._records() if self._artefacts.find("root", r.root_key)]
+
+
+def checked_image_name(name: str) -> str:
+    """Return `name` if an imported image may be called so; raises `InvalidRequest` (code `bad-image-name`)."""
+    if name == BASE:
+        raise InvalidRequest(
+            f"{BASE!r} is the name of the image that bhatti builds itself",
+            hint="give another one with --name",
+            code="bad-image-name",
+        )
+    if not NAME_PATTERN.fullmatch(name):
+        shown = name if len(name) <= 80 else name[:77] + "..."
+        raise InvalidRequest(
+            f"{shown!r} cannot name an image",
+            hint="give one with --name: 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+            code="bad-image-name",
+        )
+    return name
 
 
 def _not_found(name: str) -> NotFound:
