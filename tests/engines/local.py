@@ -11,7 +11,6 @@ everything above engines can be tested in milliseconds. Its images are the ways 
     full      no space to make one
 """
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -21,6 +20,7 @@ import sys
 import time
 from pathlib import Path
 
+import anyio
 import msgspec
 
 from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Machine, ProgressCallback
@@ -103,13 +103,15 @@ class LocalEngine(Engine):
             report("agent")
             await self._wait_ready(spec, directory, process)
         except BaseException:
-            await self._remove(spec.id)
+            with anyio.CancelScope(shield=True):
+                await self._remove(spec.id)
             raise
         return await self.status(spec.id)
 
     async def destroy(self, sandbox_id: str) -> None:
         self._record(sandbox_id)
-        await asyncio.shield(self._remove(sandbox_id))
+        with anyio.CancelScope(shield=True):
+            await self._remove(sandbox_id)
 
     async def status(self, sandbox_id: str) -> Machine:
         record = self._record(sandbox_id)
@@ -206,18 +208,11 @@ class LocalEngine(Engine):
 
 
 async def _ended(descriptor: int, timeout_s: float) -> bool:
-    """Wait until the process of a pidfd has ended."""
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    loop.add_reader(descriptor, over.set)
-    try:
-        async with asyncio.timeout(timeout_s):
-            await over.wait()
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(descriptor)
-    return True
+    """Wait until the process of a pidfd has ended; say whether it has."""
+    with anyio.move_on_after(timeout_s):
+        await anyio.wait_readable(descriptor)
+        return True
+    return False
 
 
 def _check_image(image: str) -> None:

@@ -1,0 +1,308 @@
+"""The service with a real store and real agents: what is made, what is undone, what is noticed."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from tests.engines.local import LocalEngine
+from tests.serving import Served, serving
+
+from bhatti.daemon.service import Service
+from bhatti.errors import (
+    BhattiError,
+    Busy,
+    Conflict,
+    CorruptData,
+    EngineFailure,
+    GuestTimeout,
+    InvalidRequest,
+    NotFound,
+    OutOfSpace,
+    Unavailable,
+)
+from bhatti.model.sandbox import Status
+from bhatti.operations import types
+from bhatti.store.database import Database
+from bhatti.store.journal import Journal
+
+pytestmark = pytest.mark.anyio
+
+
+async def create(served: Served, **fields: object) -> types.Sandbox:
+    return await served.service.create(types.SandboxCreate(**fields), lambda stage: None)  # type: ignore[arg-type]
+
+
+async def left(served: Served) -> tuple[list[str], list[str], list[str]]:
+    """Return what there is of sandboxes: rows that are not destroyed, machines, directories."""
+    rows = [row.name for row in await served.journal.sandboxes() if row.status is not Status.DESTROYED]
+    machines = [machine.id for machine in await served.engine.list()]
+    directory = Path(served.settings.state_dir) / "m"
+    return rows, machines, sorted(os.listdir(directory)) if directory.exists() else []  # noqa: PTH208
+
+
+NOTHING: tuple[list[str], list[str], list[str]] = ([], [], [])
+
+
+async def test_a_created_sandbox_runs_and_is_written_down(served: Served) -> None:
+    stages: list[str] = []
+    made = await served.service.create(types.SandboxCreate(name="one"), stages.append)
+    assert stages == ["layer", "boot", "agent"]
+    assert (made.name, made.status, made.ip) == ("one", Status.RUNNING, "127.0.0.1")
+    assert await served.journal.intents() == []
+    assert [row.status for row in await served.journal.sandboxes()] == [Status.RUNNING]
+    link = await served.service.guest("one")
+    assert (await link.exec(["echo", "hello"])).stdout == b"hello\n"
+
+
+async def test_a_destroyed_sandbox_is_gone_with_all_it_had(served: Served) -> None:
+    made = await served.create()
+    pid = int(made.engine_meta["pid"])
+    await served.service.destroy("one")
+    assert await left(served) == NOTHING
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    for use in (served.service.sandbox, served.service.guest, served.service.destroy):
+        with pytest.raises(NotFound) as caught:
+            await use("one")
+        assert caught.value.code == "sandbox-destroyed"
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "code"),
+    [
+        ("missing", NotFound, "image-not-found"),
+        ("corrupt", CorruptData, "image-corrupt"),
+        ("full", OutOfSpace, "out-of-space"),
+        ("dies", EngineFailure, "engine-failure"),
+        ("silent", GuestTimeout, "guest-timeout"),
+    ],
+)
+async def test_a_creation_that_fails_leaves_nothing(
+    served: Served, image: str, error: type[BhattiError], code: str
+) -> None:
+    with pytest.raises(error) as caught:
+        await create(served, name="one", image=image)
+    assert caught.value.code == code
+    assert await left(served) == NOTHING
+    assert await served.journal.intents() == []
+    assert [event.kind for event in await served.journal.events()] == ["create-undone"]
+    await create(served, name="one")  # and the name is free
+
+
+async def test_what_cannot_be_given_is_refused_before_anything_is_written(served: Served) -> None:
+    for fields in ({"cpus": 0}, {"cpus": 10_000}, {"memory_mb": 1}, {"name": "-bad"}):
+        with pytest.raises(InvalidRequest):
+            await create(served, **fields)
+    assert await left(served) == NOTHING
+    assert await served.journal.events() == []
+
+
+async def test_two_at_once_for_one_name_make_one(served: Served) -> None:
+    results: list[object] = []
+
+    async def attempt() -> None:
+        try:
+            results.append((await served.create()).name)
+        except Conflict as err:
+            results.append(err.code)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(attempt)
+    assert sorted(map(str, results)) == ["name-taken", "name-taken", "name-taken", "one"]
+    assert (await left(served))[0] == ["one"]
+
+
+async def test_a_caller_who_leaves_during_a_creation_leaves_nothing(served: Served) -> None:
+    began = anyio.Event()
+    request = types.SandboxCreate(name="one", image="silent")
+    caller = asyncio.get_running_loop().create_task(
+        served.service.create(request, lambda stage: began.set() if stage == "agent" else None)
+    )
+    await began.wait()
+    assert (await left(served))[0] == ["one"]
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert await left(served) == NOTHING
+    assert await served.journal.intents() == []
+
+
+async def test_a_sandbox_cannot_be_destroyed_while_it_is_made(served: Served) -> None:
+    began = anyio.Event()
+
+    async def make() -> None:
+        with pytest.raises(GuestTimeout):
+            await served.service.create(
+                types.SandboxCreate(name="one", image="silent"),
+                lambda stage: began.set() if stage == "agent" else None,
+            )
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(make)
+        await began.wait()
+        with pytest.raises(Busy, match="create is under way, cannot destroy it"):
+            await served.service.destroy("one")
+        with pytest.raises(Conflict) as caught:
+            await served.service.guest("one")
+        assert caught.value.code == "not-running"
+
+
+async def test_a_store_that_fails_at_the_end_of_a_creation_takes_the_machine_along(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(record: object) -> None:
+        raise OutOfSpace("the store cannot be written")
+
+    monkeypatch.setattr(served.journal, "finish_create", fail)
+    with pytest.raises(OutOfSpace):
+        await served.create()
+    assert await left(served) == NOTHING
+
+
+async def test_a_creation_that_cannot_be_undone_stays_in_the_journal(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(sandbox_id: str, reason: str) -> None:
+        raise OutOfSpace("the store cannot be written")
+
+    monkeypatch.setattr(served.journal, "undo_create", fail)
+    with pytest.raises(NotFound):
+        await create(served, name="one", image="missing")
+    assert [intent.kind for intent in await served.journal.intents()] == ["create"]
+
+
+async def test_a_death_is_noticed_by_whoever_looks(served: Served) -> None:
+    made = await served.create()
+    await kill(made)
+    (listed,) = await served.service.sandboxes()
+    assert listed.status is Status.FAILED
+    shown = await served.service.sandbox("one")
+    assert shown.cause is not None
+    assert "-9" in shown.cause.detail
+    with pytest.raises(Conflict, match="has failed") as caught:
+        await served.service.guest("one")
+    assert caught.value.code == "not-running"
+    assert [event.kind for event in await served.journal.events()] == ["created", "failed"]
+    await served.service.destroy("one")
+    assert await left(served) == NOTHING
+
+
+async def test_a_death_is_noticed_by_whoever_wants_in(served: Served) -> None:
+    made = await served.create()
+    await kill(made)
+    with pytest.raises(Conflict, match="has failed"):
+        await served.service.guest("one")
+
+
+async def test_a_lost_connection_is_explained_by_the_death_behind_it(served: Served) -> None:
+    made = await served.create()
+    lost = Unavailable("lost the connection")
+    assert await served.service.explain("one", lost) is lost
+    assert await served.service.explain("one", KeyError("x")) is not lost
+    await kill(made)
+    told = await served.service.explain("one", lost)
+    assert isinstance(told, Conflict)
+    await served.service.destroy("one")
+    assert isinstance(await served.service.explain("one", lost), NotFound)
+
+
+async def kill(made: types.Sandbox) -> None:
+    """Kill a machine from outside and wait until it is dead."""
+    descriptor = os.pidfd_open(int(made.engine_meta["pid"]))
+    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    await anyio.wait_readable(descriptor)
+    os.close(descriptor)
+
+
+async def test_a_machine_that_its_engine_lost_is_a_failure_with_a_cause(served: Served) -> None:
+    made = await served.create()
+    await served.engine.destroy(made.id)
+    shown = await served.service.sandbox("one")
+    assert shown.status is Status.FAILED
+    assert shown.cause is not None
+    assert shown.cause.kind == "host-crash"
+    await served.service.destroy("one")
+    assert await left(served) == NOTHING
+
+
+async def test_until_recovery_is_over_only_health_and_version_answer(directory: Path) -> None:
+    async with serving(directory, start=False) as served:
+        assert served.service.health().status == "starting"
+        assert served.service.version().version == "0.0-test"
+        calls = (
+            served.create,
+            served.service.sandboxes,
+            lambda: served.service.sandbox("x"),
+            lambda: served.service.destroy("x"),
+        )
+        for call in calls:
+            with pytest.raises(Unavailable) as caught:
+                await call()
+            assert caught.value.code == "starting"
+        await served.service.start(served.journal, served.engine)
+        assert served.service.health().status == "ok"
+        await served.create()
+        assert served.service.health().sandboxes == 1
+
+
+async def test_the_next_daemon_takes_the_sandboxes_over(directory: Path) -> None:
+    async with serving(directory) as first:
+        made = await first.create()
+        await first.engine.aclose()
+        async with serving_again(first) as service:
+            assert [found.id for found in await service.sandboxes()] == [made.id]
+            link = await service.guest("one")
+            assert (await link.exec(["true"])).exit_code == 0
+
+
+@contextlib.asynccontextmanager
+async def serving_again(first: Served) -> AsyncIterator[Service]:
+    """Another service over the same store and machines, as after a restart."""
+    database = await Database.open(first.settings.database)
+    async with anyio.create_task_group() as tasks, LocalEngine(Path(first.settings.state_dir)) as engine:
+        service = Service(first.settings, "next", tasks)
+        await service.start(Journal(database), engine)
+        yield service
+        tasks.cancel_scope.cancel()
+    await database.aclose()
+
+
+async def test_stopping_refuses_new_requests_and_leaves_the_machines(served: Served) -> None:
+    await served.create()
+    await served.service.stop()
+    assert served.service.health().status == "stopping"
+    with pytest.raises(Unavailable) as caught:
+        await served.service.sandboxes()
+    assert caught.value.code == "stopping"
+    assert len(await served.engine.list()) == 1
+
+
+async def test_stopping_ends_the_machines_when_told_to(directory: Path) -> None:
+    async with serving(directory, "stop_all=true") as served:
+        await served.create("one")
+        await served.create("two")
+        await served.service.stop()
+        assert await left(served) == NOTHING
+
+
+async def test_an_image_that_is_used_cannot_be_removed(served: Served) -> None:
+    await served.create()
+    with pytest.raises(Conflict, match="used by one") as caught:
+        await served.service.remove_image("base")
+    assert caught.value.code == "image-in-use"
+    await served.service.destroy("one")
+    with pytest.raises(NotFound):
+        await served.service.remove_image("base")
+
+
+async def test_images_and_the_doctor_answer(served: Served) -> None:
+    assert await served.service.images() == []
+    with pytest.raises(InvalidRequest):
+        await served.service.build_image(types.ImageBuild(name="other"), lambda event: None)
+    assert (await served.service.doctor()).checks
