@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import anyio
 import pytest
 from tests.conformance.conftest import Create, Sandbox
 
@@ -10,7 +11,8 @@ from bhatti.engines.base import Engine
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import BhattiError, GuestFailure
 from bhatti.guestlink.client import GuestLink
-from bhatti.model.sandbox import GuestFile
+from bhatti.images.ext4 import make_ext4
+from bhatti.model.sandbox import GuestFile, VolumeAttachment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
 
@@ -88,6 +90,11 @@ async def test_a_shape_and_files_are_as_asked(engine: Engine, create: Create) ->
     assert 400 < int(disk.stdout.split()[-1]) <= 512
 
 
+def make_volume(path: Path) -> None:
+    path.parent.mkdir()
+    make_ext4(path, 64 << 20, label="data")
+
+
 def command_line_of(box: Sandbox) -> bytes:
     return Path(f"/proc/{box.machine.pid}/cmdline").read_bytes()
 
@@ -96,3 +103,21 @@ async def test_nothing_secret_can_be_read_by_others_on_the_host(box: Sandbox, se
     assert box.spec.token.encode() not in command_line_of(box)
     directory = settings.sandboxes_dir / box.spec.id
     assert directory.stat().st_mode & 0o077 == 0
+
+
+async def test_what_is_written_to_a_volume_outlives_the_sandbox(
+    engine: Engine, create: Create, settings: QemuSettings
+) -> None:
+    """Volumes: data persists, the mount belongs to the user, a read-only one cannot be written."""
+    path = settings.volumes_dir / "data.ext4"
+    await anyio.to_thread.run_sync(make_volume, path)
+    first = await create("writer", volumes=(VolumeAttachment("data", "/data"),))
+    await first.link.write_file("/data/kept", b"kept")
+    owner = await first.link.exec(["sh", "-c", "stat -c %u:%g /data; echo more > /data/more"])
+    assert (owner.exit_code, owner.stdout) == (0, b"1000:1000\n")
+    await engine.destroy(first.spec.id)
+    second = await create("reader", volumes=(VolumeAttachment("data", "/data", read_only=True),))
+    assert await second.link.read_file("/data/kept") == b"kept"
+    assert await second.link.read_file("/data/more") == b"more\n"
+    refused = await second.link.exec(["sh", "-c", "echo x > /data/kept"])
+    assert b"Read-only" in refused.stderr

@@ -33,7 +33,8 @@ def _console(text: str) -> str:
 
     After a panic the kernel prints its registers, which help nobody here: what came before is why it panicked.
     """
-    text = text.partition("Kernel panic - not syncing")[0].rpartition("\n")[0] or text
+    before, panic, _ = text.partition("Kernel panic - not syncing")
+    text = before.rpartition("\n")[0] if panic else text
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     shown = " | ".join(lines[-SHOWN_LINES:])[-SHOWN_CHARACTERS:]
     return f"; its console ends with: {shown}" if shown else "; its console is empty"

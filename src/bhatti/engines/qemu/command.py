@@ -85,6 +85,8 @@ def command_line(machine: Hardware) -> list[str]:
         *("-name", f"guest={machine.name},debug-threads=on"),
         # No devices but those named here, no configuration files, no window, no firmware menu.
         *("-nodefaults", "-no-user-config", "-display", "none"),
+        # Stopped until we are connected: a guest that boots keeps the monitor waiting for a third of a second.
+        "-S",
         # A guest that reboots or panics ends: what happens next is ours to decide.
         "-no-reboot",
         # What QEMU never needs once it runs, a guest that broke into it must not have either.

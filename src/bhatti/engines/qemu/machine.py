@@ -50,6 +50,9 @@ LAST_GASP_S = 1.0
 
 STATUS_TIMEOUT_S = 2.0
 
+FLUSH_TIMEOUT_S = 10.0
+"""What a guest may take to write its volumes before it is ended; a hanging one must not keep anybody waiting."""
+
 T = TypeVar("T")
 
 
@@ -186,11 +189,12 @@ class QemuMachine:
             # Before anything is gone: killed from here on, the next engine finishes the removal.
             with suppress(OSError):  # a full disk must not keep anybody from freeing it
                 await self._note(phase=Phase.DESTROYING)
-            # Connections first: requests under way fail with our words rather than with a reset.
+            await self._flush_volumes()
+            # Connections next: requests under way fail with our words rather than with a reset.
             if self._link is not None:
                 await self._link.aclose()
                 self._link = None
-            # The process next: it holds the tap, and would go on writing to files that are being removed.
+            # Then the process: it holds the tap, and would go on writing to files that are being removed.
             await self._end_process()
             if self._monitor is not None:
                 await self._monitor.aclose()
@@ -243,6 +247,7 @@ class QemuMachine:
         if isinstance(hardware.card, command.UserCard):
             table = await self._monitor.execute("human-monitor-command", {"command-line": "info usernet"})
             await self._note(forwards=network.forwarded_ports(str(table)))
+        await self._monitor.execute("cont")
 
     def _bound_files(self, hardware: command.Hardware) -> None:
         """Bound every file that QEMU writes: while we are away, nobody trims the console."""
@@ -308,6 +313,17 @@ class QemuMachine:
         if name == "io-error":
             return Temperature.WARM, "qemu paused it: the host's disk is full; free space, then start it"
         return (Temperature.HOT if name == "running" else Temperature.WARM), why
+
+    async def _flush_volumes(self) -> None:
+        """Let the guest write to its volumes what it has not yet: they outlive it."""
+        writable = any(not volume.read_only for volume in self.spec.volumes)
+        if not writable or self._link is None or self._process is None or self._process.exit is not None:
+            return
+        try:
+            with anyio.fail_after(FLUSH_TIMEOUT_S):
+                await self._link.sync()
+        except (BhattiError, TimeoutError) as error:
+            log.warning("sandbox %s: its volumes may lack what it wrote last: %s", self.spec.id, error)
 
     async def _end_process(self) -> None:
         process = self._process
