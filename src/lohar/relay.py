@@ -90,7 +90,8 @@ class Relay:
                 self._pass_on(other, side, side.waiting)
             if self._open and mask & READ and side.mask & READ:
                 self._receive(side, other)
-            elif self._open and mask & GONE:
+            elif self._open and mask & GONE and not side.mask & READ:
+                # With READ it was asked for after this event came; the next one says what there is to read.
                 self._gone(side, other)
         except BlockingIOError:
             return
