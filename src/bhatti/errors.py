@@ -31,7 +31,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     error: str
-    code: str = "internal"
+    code: str
     hint: str | None = None
     request_id: str | None = None
     kind: str | None = None

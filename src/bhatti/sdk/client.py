@@ -93,11 +93,12 @@ class Client:
             return response
         status, raw = response.head.status, response.read()
         if not raw:  # an answer to HEAD has no body to say more
-            raise _error(status, ErrorBody(f"the daemon answered {status} {response.head.reason}"))
+            raise _error(status, ErrorBody(f"the daemon answered {status} {response.head.reason}", "no-reason-given"))
         try:
             body = msgspec.json.decode(raw, type=ErrorBody)
         except msgspec.MsgspecError:
-            body = ErrorBody(f"{self.endpoint} answered {status}: {raw[:200].decode(errors='replace')}")
+            said = raw[:200].decode(errors="replace")
+            body = ErrorBody(f"{self.endpoint} answered {status}: {said}", "foreign-answer")
         raise _error(status, body)
 
 

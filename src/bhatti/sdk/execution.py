@@ -115,8 +115,8 @@ def told(body: dict[str, str]) -> Exception:
     """Return the error that the daemon told of, by an answer's body or an event."""
     from bhatti.errors import ErrorBody, from_body
 
-    known = {key: body.get(key) for key in ("code", "hint", "request_id", "kind")}
-    return from_body(0, ErrorBody(error=body.get("error", "no reason given"), **{k: v for k, v in known.items() if v}))
+    error, code = body.get("error", "no reason given"), body.get("code", "no-reason-given")
+    return from_body(0, ErrorBody(error, code, body.get("hint"), body.get("request_id"), body.get("kind")))
 
 
 def _lost(err: Broken) -> Exception:
