@@ -20,7 +20,10 @@ from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What this engine can do on this host; the API shows it and the conformance suite skips by it."""
+    """What this engine can do on this host; the API shows it and the conformance suite skips by it.
+
+    `disk_limit`: what a sandbox writes is bounded by its size of disk. `sudo`: programs inside may gain rights.
+    """
 
     own_kernel: bool
     pause: bool
@@ -29,6 +32,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     bridge_network: bool
     hotplug_volumes: bool
     rootless: bool
+    disk_limit: bool = True
+    sudo: bool = True
 
 
 class CauseOfDeath(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,10 +1,7 @@
 """The files of one machine: their names, how they are made, and how they go."""
 
-import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,17 +104,6 @@ def find_volumes(settings: QemuSettings, volumes: tuple[VolumeAttachment, ...]) 
 def remove_files(directory: Path) -> None:
     """Remove a machine's directory and all in it. Nothing happens if there is none."""
     shutil.rmtree(directory, ignore_errors=False, onerror=_ignore_missing)
-
-
-@contextmanager
-def disk_errors_explained(directory: Path) -> Iterator[None]:
-    """Turn "no space left" of any file operation within into `OutOfSpace`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(f"the disk of {directory} is full", hint="free disk space") from error
-        raise
 
 
 def _ignore_missing(function: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:

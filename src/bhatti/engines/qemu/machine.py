@@ -19,11 +19,11 @@ import anyio
 import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine, ProgressCallback
+from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu import boot_errors, command, console, death, network
 from bhatti.engines.qemu.files import (
     MachineFiles,
     check_space,
-    disk_errors_explained,
     find_volumes,
     make_config,
     make_disk,
@@ -34,7 +34,7 @@ from bhatti.engines.qemu.plan import largest_file_bytes, machine_name, plan_hard
 from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.qmp import Monitor, listen
 from bhatti.engines.qemu.record import MachineRecord, Phase, host_boot_id, write_record
-from bhatti.engines.qemu.stages import Stages
+from bhatti.engines.stages import Stages
 from bhatti.errors import BhattiError, Conflict, EngineFailure, GuestTimeout
 from bhatti.guestlink.client import GuestLink
 from bhatti.images.store import BootFiles

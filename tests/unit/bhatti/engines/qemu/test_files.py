@@ -1,4 +1,3 @@
-import errno
 import json
 import subprocess
 from pathlib import Path
@@ -74,14 +73,3 @@ def test_what_cannot_be_removed_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         files.remove_files(tmp_path / "file")
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_out_of_space(tmp_path: Path, number: int) -> None:
-    with pytest.raises(OutOfSpace, match="is full"), files.disk_errors_explained(tmp_path):
-        raise OSError(number, "no space")
-
-
-def test_other_disk_errors_are_not_hidden(tmp_path: Path) -> None:
-    with pytest.raises(PermissionError), files.disk_errors_explained(tmp_path):
-        raise PermissionError(errno.EACCES, "no")

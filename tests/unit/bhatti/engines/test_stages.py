@@ -1,4 +1,4 @@
-from bhatti.engines.qemu.stages import Stages
+from bhatti.engines.stages import Stages
 
 
 def test_each_stage_is_announced_as_it_begins_and_timed_when_it_ends() -> None:
