@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -22,7 +21,9 @@ from typing import Protocol
 
 import msgspec
 
-from bhatti.errors import CorruptData, EngineFailure, OutOfSpace
+from bhatti.errors import CorruptData, EngineFailure
+from bhatti.images.ext4 import space_needed
+from bhatti.images.programs import run_program
 
 REBUILD_HINT = "make it again: bhatti image build"
 
@@ -125,11 +126,11 @@ class ArtefactStore:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 progress("waiting for another build", 1, 1)
             with writable(self.directory):
-                shutil.rmtree(self._staging, ignore_errors=True)
+                remove_tree(self._staging)
                 self._staging.mkdir(exist_ok=True)
                 yield descriptor
         finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
+            remove_tree(self._staging)
             os.close(descriptor)
 
     @contextlib.contextmanager
@@ -139,7 +140,7 @@ class ArtefactStore:
         try:
             yield directory
         finally:
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_tree(directory)
 
     def find(self, kind: str, key: str) -> Artefact | None:
         """Return the artefact, or None when there is none or its manifest cannot be read; looks at no other file."""
@@ -195,6 +196,12 @@ class ArtefactStore:
         artefact.directory.rename(Path(tempfile.mkdtemp(dir=self._staging)) / artefact.key)
 
 
+def remove_tree(directory: Path) -> None:
+    """Remove `directory` and all below it, but nothing that is mounted there; what cannot be removed stays."""
+    with contextlib.suppress(EngineFailure):
+        run_program(["rm", "-rf", "--one-file-system", "--", directory])
+
+
 def input_key(recipe: int, inputs: Mapping[str, str]) -> str:
     """Return the key of what is made from `inputs` by the recipe of that number."""
     text = msgspec.json.encode([recipe, sorted(inputs.items())])
@@ -237,20 +244,11 @@ def sync_directory(directory: Path) -> None:
 def writable(directory: Path) -> Iterator[None]:
     """Turn the operating system's refusals to write in `directory` into our errors."""
     try:
-        yield
+        with space_needed(directory):
+            yield
     except PermissionError as error:
         raise EngineFailure(
             f"cannot write to {error.filename or directory}: {error.strerror}",
             hint="run as root, or set BHATTI_STATE_DIR to a directory of yours",
             code="not-permitted",
         ) from error
-    except OSError as error:
-        if error.errno in OUT_OF_SPACE:
-            raise OutOfSpace(
-                f"no space left for images in {directory}", hint="free about 2 GiB and run the same again"
-            ) from error
-        raise
-
-
-OUT_OF_SPACE = (28, 122)
-"""ENOSPC and EDQUOT."""

@@ -66,6 +66,7 @@ def build_base(
                 suite, root, *sources,
             ],
             held_lock=held_lock,
+            contained=True,
             env={"TMPDIR": str(work), "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"},
             on_line=step,
         )  # fmt: skip

@@ -1,11 +1,13 @@
 """The config drive: what one guest is told at boot, on a tiny read-only file system."""
 
+import os
 import tempfile
 from pathlib import Path
 
 import msgspec
 
-from bhatti.images.ext4 import make_ext4
+from bhatti.images.ext4 import make_ext4, space_needed
+from bhatti.images.programs import run_program
 
 
 class ConfigFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -49,10 +51,10 @@ def make_config_drive(path: Path, config: GuestConfig) -> None:
     On failure no file is left. Raises `MissingDependency`, `OutOfSpace`, `EngineFailure`.
     """
     content = msgspec.json.encode(config)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".config-") as directory:
-        # mke2fs gives the root of the new file system the mode of this directory, 0700, and root as its owner:
-        # whatever user the host ran as, only root of the guest can read the token.
-        (Path(directory) / "config.json").write_bytes(content)
+    with space_needed(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".config-") as directory:
+        document = Path(directory) / "config.json"
+        document.touch(0o600)
+        document.write_bytes(content)
         make_ext4(
             path,
             size_bytes=(len(content) * 11 // 10 + (256 << 10)) & ~4095,
@@ -60,3 +62,8 @@ def make_config_drive(path: Path, config: GuestConfig) -> None:
             source=Path(directory),
             options=("-b", "1024", "-N", "16", "-O", "none,extent,filetype,large_file", "-E", "root_owner=0:0"),
         )
+    if os.geteuid() != 0:
+        # The file has our user's number, which in the guest may well be that of its ordinary user: the token is not
+        # for that one to read.
+        for field in ("uid", "gid"):
+            run_program(["debugfs", "-w", "-R", f"set_inode_field /config.json {field} 0", path])

@@ -1,7 +1,9 @@
 """Make ext4 file systems in plain files: no mounting, no loop device, no root."""
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from bhatti.errors import OutOfSpace
@@ -40,13 +42,22 @@ def make_ext4(
 
 def make_sparse(path: Path, size_bytes: int) -> None:
     """Create the file `path`, `size_bytes` long, without using space; raises `OutOfSpace`."""
-    try:
+    with space_needed(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(descriptor, size_bytes)
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def space_needed(path: Path) -> Iterator[None]:
+    """Turn the operating system's word for a full disk, quota or file system into `OutOfSpace`."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise OutOfSpace(f"cannot create {path}: {error.strerror}", hint="free some space") from error
+            raise OutOfSpace(
+                f"cannot write {path}: {error.strerror}", hint="free some space on that disk and run the same again"
+            ) from error
         raise

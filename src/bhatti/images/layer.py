@@ -15,7 +15,7 @@ JOURNAL_MIB = 16
 
 
 def make_layer(path: Path, size_mib: int) -> None:
-    """Create an empty layer of `size_mib` MiB (at least 32) at `path`: some milliseconds and about 200 KiB.
+    """Create an empty layer of `size_mib` MiB (at least 64) at `path`: some milliseconds and about 200 KiB.
 
     The file is new, so its blocks read as zero: mke2fs is told so and writes neither inode tables nor journal, and the
     guest's kernel does not do it later in the background. On failure no file is left. Raises `MissingDependency`,
@@ -23,7 +23,7 @@ def make_layer(path: Path, size_mib: int) -> None:
     """
     make_ext4(
         path,
-        max(size_mib, 32) << 20,
+        max(size_mib, 64) << 20,
         label="bhatti-layer",
         options=(
             "-b", "4096", "-I", "256", "-O", FEATURES, "-J", f"size={JOURNAL_MIB}",

@@ -24,7 +24,7 @@ class Package:
 class Apt:
     """One build's view of the host's package sources."""
 
-    def __init__(self, directory: Path, *, held_lock: int | None = None) -> None:
+    def __init__(self, directory: Path, *, held_lock: int | None = None, retries: int = 3) -> None:
         self._held_lock = held_lock
         self._directory = directory
         self._updated = False
@@ -39,7 +39,7 @@ class Apt:
             "-oAPT::Sandbox::User=",  # the unprivileged user of apt cannot write to our directory
             "-oDebug::NoLocking=1",  # the images directory has its own lock
             "-oAcquire::Languages=none",
-            "-oAcquire::Retries=3",
+            f"-oAcquire::Retries={retries}",
         ]
 
     def ensure_updated(self) -> None:
@@ -57,7 +57,7 @@ class Apt:
             self._update_failure = failure
 
     def candidate(self, name: str) -> Package:
-        """Return the version of the package `name` that apt would install; raises `EngineFailure`."""
+        """Return the package `name` in the version that apt would install; raises `EngineFailure`."""
         try:
             text = self._run("apt-cache", "show", "--no-all-versions", name)
         except EngineFailure as failure:
@@ -74,7 +74,11 @@ class Apt:
         """Download `packages` and unpack all of them into the directory `into`."""
         archives = into.with_name(into.name + "-debs")
         archives.mkdir()
-        self._run("apt-get", "-qq", "download", *(f"{p.name}={p.version}" for p in packages), cwd=archives)
+        try:
+            self._run("apt-get", "-qq", "download", *(f"{p.name}={p.version}" for p in packages), cwd=archives)
+        except EngineFailure as failure:
+            # Without indexes apt knows what is installed here, but not where that can be downloaded.
+            raise self._update_failure or failure from failure
         for archive in sorted(archives.glob("*.deb")):
             self._run("dpkg-deb", "--extract", str(archive), str(into))
             archive.unlink()

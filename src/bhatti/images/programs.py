@@ -16,6 +16,8 @@ PACKAGES = {
     "dpkg-deb": "dpkg",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
     "zstd": "zstd",
 }
 """Debian package of each program that is used here, for the hints."""
@@ -44,19 +46,26 @@ def run_program(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     held_lock: int | None = None,
+    contained: bool = False,
     on_line: Callable[[str], None] | None = None,
 ) -> str:
     """Run a program to its end and return what it wrote on standard output.
 
     The program gets the C locale and no standard input. `env` is added to the environment. A builder passes its
     lock's descriptor as `held_lock`: the program inherits it, so that if the builder is killed the lock stays taken
-    until its children are gone too, and nobody works in the same place as an orphan. `on_line` is called with each
-    line of standard error as it comes. Raises `MissingDependency`, `OutOfSpace`, or `EngineFailure` with the last
+    until its children are gone too, and nobody works in the same place as an orphan. With `contained`, which needs
+    root, the program and all that it starts and mounts are gone with the builder, at once. `on_line` is called with
+    each line of standard error as it comes. Raises `MissingDependency`, `OutOfSpace`, or `EngineFailure` with the last
     lines of what the program said (code `download-failed` when the cause is the network).
     """
-    command = [find_program(str(argv[0])), *map(str, argv[1:])]
-    if held_lock is not None:
-        # The child dies with this thread; without it, a killed builder's mmdebstrap would go on for a minute.
+    program = find_program(str(argv[0]))
+    command = [program, *map(str, argv[1:])]
+    if contained:
+        # A PID namespace: when its first process is killed, which unshare sees to, the kernel kills all the others.
+        # A mount namespace: what they mounted goes with them; nobody must meet a /proc in what is left to be swept.
+        spaces = ["--pid", "--fork", "--kill-child", "--mount", f"--propagation={_propagation()}"]
+        command = [find_program("unshare"), *spaces, "--", *command]
+    if held_lock is not None or contained:
         command = [find_program("setpriv"), "--pdeathsig", "KILL", "--", *command]
     process = subprocess.Popen(
         command,
@@ -76,8 +85,14 @@ def run_program(
             process.kill()
             raise
     if process.returncode != 0:
-        raise failure(Path(command[0] if held_lock is None else command[4]).name, process.returncode, complaints)
+        raise failure(Path(program).name, process.returncode, complaints)
     return output
+
+
+def _propagation() -> str:
+    """Return how a new mount namespace can be had: private, but in a chroot "/" is no mount that could be made so."""
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    return "private" if any(line.split()[4] == "/" for line in mounts.splitlines()) else "unchanged"
 
 
 def _read(process: "subprocess.Popen[str]", on_line: Callable[[str], None] | None) -> tuple[str, str]:
