@@ -80,7 +80,7 @@ def interpreter(root: Path) -> list[str]:
 
 def make_agent_drive(path: Path, tree: Path, *, held_lock: int | None = None) -> None:
     """Create the drive's image at `path` from a copy of an unpacked runtime; this installation's lohar is added."""
-    python = next((tree / "lib").glob("python3.*"))
+    (python,) = (tree / "lib").glob("python3.*")
     compile_tree(interpreter(tree), lohar_source(), python / "lohar", optimize=0)
     # A module that is not on the drive is found out here, and not by a guest that panics.
     run_program([*interpreter(tree), "-I", "-S", "-B", "-c", _IMPORT_ALL, *lohar_modules()], held_lock=held_lock)

@@ -92,7 +92,7 @@ def test_a_volume_is_mounted_given_to_the_user_and_released_clean(tmp_path: Path
             mounts.release_volumes()
             print(mounts.mounted_device("{tmp_path}/deep/data"))
             mounts.mount_volume(volume.replace(read_only=True), 1000, 1000)
-            print(os.listdir("{tmp_path}/deep/data"))
+            print(sorted(os.listdir("{tmp_path}/deep/data")))
             try:
                 open("{tmp_path}/deep/data/new", "w")
             except OSError as error:
