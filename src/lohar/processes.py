@@ -15,7 +15,7 @@ _TICK_MS = 1000 // os.sysconf("SC_CLK_TCK")
 class ProcessStat:
     """A line of /proc/PID/stat, as far as it is wanted (proc(5))."""
 
-    __slots__ = ("cpu_ms", "name", "parent", "pid", "session", "state")
+    __slots__ = ("cpu_ms", "name", "parent", "pid", "session", "state", "terminal")
 
     def __init__(self, text: bytes) -> None:
         # The name may contain spaces and brackets; the last bracket ends it.
@@ -26,6 +26,7 @@ class ProcessStat:
         self.state = fields[0].decode()
         self.parent = int(fields[1])
         self.session = int(fields[3])
+        self.terminal = fields[4] != b"0"
         # Its own time, and that of its children that have been waited for.
         self.cpu_ms = sum(map(int, fields[11:15])) * _TICK_MS
 

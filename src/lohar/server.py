@@ -111,6 +111,7 @@ def end_children(loop: Loop, reaper: Reaper, *, everybody: bool) -> None:
     Orphans are among the children, as the agent is their reaper. As init (`everybody`) every process is asked; that is
     also quicker than to find them one by one while they end.
     """
+    signal_children(signal.SIGHUP, everybody=everybody, on_terminals=True)
     for number in (signal.SIGTERM, signal.SIGKILL):
         signal_children(number, everybody=everybody)
         deadline = time.monotonic() + FAREWELL_S
@@ -120,15 +121,21 @@ def end_children(loop: Loop, reaper: Reaper, *, everybody: bool) -> None:
                 signal_children(number, everybody=everybody)  # those that were born meanwhile
 
 
-def signal_children(number: int, *, everybody: bool) -> None:
-    """Send a signal to all children and to the groups they lead, or to every process of the machine."""
-    if everybody:
+def signal_children(number: int, *, everybody: bool, on_terminals: bool = False) -> None:
+    """Send a signal to all children and the groups they lead, or to every process of the machine.
+
+    With `on_terminals` only to those that have one: shells do not mind SIGTERM, but they do mind being hung up on,
+    while daemons take SIGHUP as the order to start over.
+    """
+    if everybody and not on_terminals:
         with suppress(ProcessLookupError):
             os.kill(-1, number)
         return
     own = os.getpid()
     for stat in processes():
-        if stat.parent == own and stat.state != "Z":
+        wanted = stat.terminal or not on_terminals
+        if wanted and stat.pid != own and (everybody or stat.parent == own) and stat.state != "Z":
             send_signal(stat.pid, number)
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(stat.pid, number)
+            if stat.pid == stat.session:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(stat.pid, number)

@@ -7,6 +7,7 @@ unix sockets and one inside a virtual machine.
 from __future__ import annotations
 
 import json
+import re
 import select
 import socket
 import time
@@ -190,6 +191,12 @@ class Connection:
     def read_until(self, wanted: bytes, patience_s: float = PATIENCE_S) -> bytes:
         """Gather output until `wanted` is in it; return all of it."""
         return self.read_while(lambda seen: wanted not in seen, patience_s)
+
+    def read_match(self, pattern: bytes, patience_s: float = PATIENCE_S) -> re.Match[bytes]:
+        """Gather output until the pattern is found in it; return the match."""
+        match = re.search(pattern, self.read_while(lambda seen: re.search(pattern, seen) is None, patience_s))
+        assert match is not None
+        return match
 
     def read_while(self, unfinished: Callable[[bytes], bool], patience_s: float = PATIENCE_S) -> bytes:
         """Gather output as long as `unfinished(output)`."""
