@@ -103,8 +103,6 @@ class ExecStream:
             # An agent that knows `timeout_sec` kills by itself, in the guest's time; we only make sure.
             knows = await pool.has(Feature.EXEC_OPTIONS)
             self._until = pool.deadline(self._timeout_s + (self._exchange.deadlines.kill_grace_s if knows else 0))
-        if self._request.no_stdin and not await pool.has(Feature.STDIN_END):
-            channel.send_eof()
 
     def close(self) -> None:
         """Leave. A command that still runs is killed. Idempotent."""
@@ -187,7 +185,10 @@ class ExecStream:
                 await self._exchange.patiently(channel.drain)
 
     async def close_stdin(self) -> None:
-        """Tell the command that there is no more input. Safe to cancel."""
+        """Tell the command that there is no more input. Safe to cancel.
+
+        With an old agent that takes closing our direction: the command cannot be killed over this connection any more.
+        """
         if await self._exchange.pool.has(Feature.STDIN_END):
             self._channel.send(FrameType.STDIN)
         else:

@@ -3,13 +3,11 @@
 import asyncio
 import contextlib
 import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.abc
 
 from lohar.wire.frames import FrameParser, FrameType, encode, encode_exit, unexpected
 from lohar.wire.messages import ExecRequest, FileInfo, FileStatRequest, Hello
@@ -20,15 +18,19 @@ Script = Callable[["Peer"], Awaitable[None]]
 class Peer:
     """The agent's end of one connection, in a test's hands."""
 
-    def __init__(self, stream: anyio.abc.SocketStream) -> None:
-        self._stream = stream
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._loop = asyncio.get_running_loop()
         self._parser = FrameParser()
         self._frames: list[tuple[int, bytes]] = []
 
     async def frame(self) -> tuple[int, bytes]:
         """Return the next frame. Raises `anyio.EndOfStream` when the link closed the connection."""
         while not self._frames:
-            self._parser.feed(await self._stream.receive())
+            data = await self._loop.sock_recv(self.sock, 65536)
+            if not data:
+                raise anyio.EndOfStream
+            self._parser.feed(data)
             self._frames = self._parser.frames()
         return self._frames.pop(0)
 
@@ -42,7 +44,7 @@ class Peer:
         await self.send_raw(encode(kind, payload))
 
     async def send_raw(self, data: bytes) -> None:
-        await self._stream.send(data)
+        await self._loop.sock_sendall(self.sock, data)
 
     async def hello(self, features: Iterable[str] | None = None) -> None:
         """Answer HELLO as a new agent does."""
@@ -54,34 +56,39 @@ class Peer:
 
     async def gone(self) -> None:
         """Wait until the link has closed the connection."""
-        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        with contextlib.suppress(anyio.EndOfStream, ConnectionError):
             while True:
                 await self.frame()
-
-    async def reset(self) -> None:
-        """Close with RST where the transport has that."""
-        raw = self._stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        await self._stream.aclose()
 
 
 @contextlib.asynccontextmanager
 async def listening(path: Path, script: Script) -> AsyncIterator[Path]:
     """Serve every connection to the unix socket `path` with `script`; what it raises fails the test."""
+    loop = asyncio.get_running_loop()
 
-    async def serve(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            await script(Peer(stream))
+    async def serve(sock: socket.socket) -> None:
+        with sock:
+            await script(Peer(sock))
 
-    async with await anyio.create_unix_listener(path) as listener, anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, serve)
-        yield path
-        tasks.cancel_scope.cancel()
+    async def accept() -> None:
+        while True:
+            sock, _ = await loop.sock_accept(listener)
+            sock.setblocking(False)
+            tasks.start_soon(serve, sock)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.setblocking(False)
+        listener.bind(str(path))
+        listener.listen(100)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(accept)
+            yield path
+            tasks.cancel_scope.cancel()
 
 
 async def old_agent(peer: Peer) -> None:
     """Be an agent of revision 1: one request, nothing of the second revision, then close."""
-    with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+    with contextlib.suppress(anyio.EndOfStream, ConnectionError):
         kind, payload = await peer.frame()
         if kind == FrameType.EXEC_REQ:
             await _old_exec(peer, ExecRequest.from_json(payload))

@@ -173,6 +173,25 @@ async def test_a_slow_peer_makes_drain_wait(pair: tuple[Channel, Far]) -> None:
             await far.read()
 
 
+async def test_one_task_may_wait_to_receive_while_another_waits_to_send(pair: tuple[Channel, Far]) -> None:
+    channel, far = pair
+    seen = []
+
+    async def take() -> None:
+        seen.extend(await channel.receive(soon()))
+
+    while channel.writable:
+        channel.send(FrameType.STDIN, bytes(READ_SIZE))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(take)
+        tasks.start_soon(channel.drain, soon())
+        await anyio.lowlevel.checkpoint()
+        await far.send(*EXIT)
+        while not channel.writable:
+            await far.read()
+    assert seen == [EXIT]
+
+
 async def test_large_payloads_arrive_unharmed_through_a_full_socket(pair: tuple[Channel, Far]) -> None:
     channel, far = pair
     pieces = [bytes([number]) * (MEBIBYTE - 1) for number in range(8)]
