@@ -25,8 +25,8 @@ check: setup ## ruff, mypy --strict, import layers, tests mirror src
 	.venv/bin/lint-imports --no-cache
 	$(PYTHON) scripts/tests_mirror_src.py
 
-bench: setup ## measure; prints the tables of docs/performance.md
-	$(PYTHON) -m bench
+bench: setup ## measure; prints the tables of docs/performance.md (SECTIONS="wire boot" to choose)
+	$(PYTHON) -m bench $(SECTIONS)
 
 lock: setup ## renew requirements/dev.txt from pyproject.toml
 	.venv/bin/pip install --quiet uv
