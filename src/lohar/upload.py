@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 
 from lohar.failures import RequestError, system_error
@@ -48,8 +50,7 @@ class Upload(Operation):
         self._owner = owner
         self._path = path = request.path
         self._left = request.size
-        if os.path.isdir(path):
-            raise RequestError(f"rename {path}: is a directory")
+        check_target(path)
         make_parents(path, owner)
         # Not the target's name with something added: that could be longer than a name may be.
         self._temporary = os.path.join(os.path.dirname(path), f".bhatti-tmp-{os.urandom(8).hex()}")
@@ -133,6 +134,17 @@ def parse_mode(text: str) -> int:
     except ValueError:
         return DEFAULT_MODE
     return mode & 0o777 if 0 <= mode <= 0o7777 else DEFAULT_MODE
+
+
+def check_target(path: str) -> None:
+    """Refuse at once what could not be put in place at the end. Raises `RequestError`."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            raise RequestError(f"rename {path}: is a directory")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise system_error(f"open {path}", error) from error
+        # Mostly that it is not there yet. Anything else is found out, and told, by making the file beside it.
 
 
 def make_parents(path: str, owner: tuple[int, int] | None) -> None:

@@ -83,7 +83,9 @@ def test_job_control_works(connection: Connection) -> None:
     connection.read_until(b"running\r\n")
     connection.type("\x1a")
     connection.read_until(b"Stopped")
-    connection.type("kill -9 %1; wait; exit 0\n")
+    connection.type("kill -9 %1\n")
+    connection.read_until(b"Killed")
+    connection.type("exit 0\n")
     assert connection.read_to_exit()[1] == 0
 
 
