@@ -160,4 +160,7 @@ class Engine(abc.ABC):
 
     @abc.abstractmethod
     def console(self, sandbox_id: str, *, max_bytes: int = 65_536) -> str:
-        """Return the last `max_bytes` of what the guest wrote to its console, undecodable bytes replaced."""
+        """Return the last `max_bytes` of what the guest wrote to its console, undecodable bytes replaced.
+
+        Blocks for the moment that reading a file takes: call it from a worker thread.
+        """

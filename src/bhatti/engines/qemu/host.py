@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bhatti.engines.qemu import accelerator, network
+from bhatti.engines.qemu.record import host_boot_id
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.images.store import ImageStore
 
@@ -17,6 +18,7 @@ class QemuHost:
     verdict: accelerator.Verdict
     networks: network.Networks
     images: ImageStore
+    boot_id: str
 
 
 def open_host(settings: QemuSettings) -> QemuHost:
@@ -35,4 +37,5 @@ def open_host(settings: QemuSettings) -> QemuHost:
         verdict=verdict,
         networks=network.choose_networks(settings),
         images=ImageStore(settings.images_dir),
+        boot_id=host_boot_id(),
     )

@@ -33,7 +33,7 @@ from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.plan import largest_file_bytes, machine_name, plan_hardware
 from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.qmp import Monitor, listen
-from bhatti.engines.qemu.record import MachineRecord, Phase, host_boot_id, write_record
+from bhatti.engines.qemu.record import MachineRecord, Phase, write_record
 from bhatti.engines.stages import Stages
 from bhatti.errors import BhattiError, Conflict, EngineFailure, GuestTimeout
 from bhatti.guestlink.client import GuestLink
@@ -76,7 +76,7 @@ class QemuMachine:
         record = MachineRecord(
             phase=Phase.CREATING,
             spec=spec,
-            boot_id=host_boot_id(),
+            boot_id=host.boot_id,
             created_at=time.time(),
             network=host.networks.new.kind,
             accelerator=host.verdict.accelerator,
@@ -120,7 +120,7 @@ class QemuMachine:
         """Take hold of what an earlier engine left; afterwards the machine runs or has failed with its cause."""
         if self.record.phase is Phase.FAILED:
             return
-        identity = self.record.identity
+        identity = self.record.identity(self._host.boot_id)
         if identity is None:
             await self._fail(CauseOfDeath(kind="host-crash", detail="the host was restarted while it ran"))
             return

@@ -50,10 +50,9 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
     timings_ms: dict[str, float] = {}
     cause: CauseOfDeath | None = None
 
-    @property
-    def identity(self) -> ProcessIdentity | None:
-        """The process, if there ever was one in this life of the host."""
-        if not self.pid or self.boot_id != host_boot_id():
+    def identity(self, boot_id: str) -> ProcessIdentity | None:
+        """Return the process, if there ever was one in the life of the host that `boot_id` stands for."""
+        if not self.pid or self.boot_id != boot_id:
             return None
         return ProcessIdentity(self.pid, self.start_time)
 

@@ -60,7 +60,7 @@ async def opened(settings: QemuSettings, guest: bytes = HANG) -> AsyncIterator[Q
 
 
 async def nothing_is_left(settings: QemuSettings) -> bool:
-    found = await traces_of(settings.state_dir)
+    found = await traces_of(settings)
     assert str(found) == "nothing"
     return True
 

@@ -61,13 +61,13 @@ def test_a_spoilt_record_is_corrupt_data_that_names_the_file(tmp_path: Path, con
 
 
 def test_a_process_is_known_only_in_the_boot_it_was_started_in() -> None:
-    assert FULL.identity == ProcessIdentity(42, 4711)
-    assert msgspec.structs.replace(FULL, boot_id="earlier").identity is None
-    assert msgspec.structs.replace(FULL, pid=0).identity is None
+    assert FULL.identity(record.host_boot_id()) == ProcessIdentity(42, 4711)
+    assert FULL.identity("earlier") is None
+    assert msgspec.structs.replace(FULL, pid=0).identity(FULL.boot_id) is None
 
 
 def test_a_wreck_is_failed_and_says_why() -> None:
     found = record.wreck("s1", "unreadable")
-    assert (found.phase, found.spec.id, found.identity) == (Phase.FAILED, "s1", None)
+    assert (found.phase, found.spec.id, found.identity("")) == (Phase.FAILED, "s1", None)
     assert found.cause is not None
     assert found.cause.detail == "unreadable"
