@@ -1,7 +1,6 @@
 """Commands: buffered, as a stream of events, or over a WebSocket."""
 
 import base64
-import binascii
 import codecs
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -152,7 +151,7 @@ def _stdin(request: types.ExecRequest) -> bytes | None:
         return None if request.stdin is None else request.stdin.encode()
     try:
         return base64.b64decode(request.stdin, validate=True)
-    except binascii.Error as err:
+    except ValueError as err:
         raise InvalidRequest(f"stdin is not base64: {err}", code="invalid-field") from err
 
 
