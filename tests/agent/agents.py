@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.agent.client import Connection
+from tests.agent.client import PATIENCE_S, Connection
 
 from lohar.wire.frames import CONTROL_PORT, FORWARD_PORT, FrameType, encode
 
@@ -42,10 +42,10 @@ class Agent:
         """Return the path of a file in the test's directory."""
         return f"{self.directory}/{name}"
 
-    def sh(self, script: str, *arguments: str) -> str:
+    def sh(self, script: str, *, patience_s: float = PATIENCE_S) -> str:
         """Run a shell script on the agent's machine, which must succeed; return what it printed."""
         with self.connect() as connection:
-            result = connection.exec("sh", "-euc", script, "sh", *arguments)
+            result = connection.exec("sh", "-euc", script, patience_s=patience_s)
             assert result.code == 0, (script, result)
             return result.stdout.decode()
 
