@@ -150,8 +150,13 @@ async def test_letting_go_leaves_the_process_alive(tmp_path: Path) -> None:
 
 async def test_a_process_is_found_by_an_argument_of_its(tmp_path: Path) -> None:
     mark = f"bhatti-test-{os.getpid()}"
-    program = [sys.executable, "-c", "import time; time.sleep(3600)", mark]
-    process = await VmProcess.spawn(program, log=tmp_path / "log")
+    program = [sys.executable, "-c", "import os, time; os.write(7, b'up'); time.sleep(3600)", mark]
+    reading, writing = os.pipe()
+    process = await VmProcess.spawn(program, log=tmp_path / "log", inherit={7: writing})
+    # Just after its start, the kernel does not show a process's arguments yet.
+    assert await anyio.to_thread.run_sync(os.read, reading, 2) == b"up"
+    os.close(reading)
+    os.close(writing)
     assert processes_with(mark) == [process.identity]
     await process.end()
     assert processes_with(mark) == []
