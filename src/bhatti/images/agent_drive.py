@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from bhatti.errors import CorruptData
-from bhatti.images.ext4 import make_ext4
+from bhatti.images.ext4 import make_reproducible_ext4
 from bhatti.images.programs import run_program
 
 MOUNT_POINT = "/run/bhatti/agent"
@@ -79,20 +79,23 @@ def interpreter(root: Path) -> list[str]:
 
 
 def make_agent_drive(path: Path, tree: Path, *, held_lock: int | None = None) -> None:
-    """Create the drive's image at `path` from a copy of an unpacked runtime; this installation's lohar is added."""
+    """Create the drive's image at `path` from a copy of an unpacked runtime, to which this lohar is added.
+
+    Equal code gives equal bytes: a drive that had to be made again fits the sandboxes that sleep with the first one.
+    """
     (python,) = (tree / "lib").glob("python3.*")
     compile_tree(interpreter(tree), lohar_source(), python / "lohar", optimize=0)
     # A module that is not on the drive is found out here, and not by a guest that panics.
     run_program([*interpreter(tree), "-I", "-S", "-B", "-c", _IMPORT_ALL, *lohar_modules()], held_lock=held_lock)
     (tree / "run").write_text("".join(f"{word}\n" for word in start_command()))
     size = sum(f.stat().st_size + 4096 for f in tree.rglob("*"))
-    make_ext4(
+    make_reproducible_ext4(
         path,
         # A tenth for the file system's own tables; the image is sparse and read-only, so generosity costs nothing.
         (size * 11 // 10 + (4 << 20)) & ~4095,
         label="bhatti-agent",
         source=tree,
-        options=("-b", "4096", "-O", "none,extent,filetype,dir_index,sparse_super", "-E", "root_owner=0:0"),
+        options=("-b", "4096", "-O", "none,extent,filetype,dir_index,sparse_super"),
         held_lock=held_lock,
     )
 

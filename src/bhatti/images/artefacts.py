@@ -9,6 +9,7 @@ what went in, so that equal inputs are never built twice.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -152,13 +153,12 @@ class ArtefactStore:
         return Artefact(directory, manifest) if (manifest.kind, manifest.key) == (kind, key) else None
 
     def find_intact(self, kind: str, key: str, recipe: int) -> Artefact | None:
-        """Return the artefact if it was made by the recipe of today and its files look untouched."""
+        """Return the artefact if it was made by the recipe of today and every byte is as it was: for builders."""
         artefact = self.find(kind, key)
         if artefact is None or artefact.manifest.recipe != recipe:
             return None
         try:
-            for name in artefact.manifest.files:
-                artefact.checked(name)
+            artefact.verify()
         except CorruptData:
             return None
         return artefact
@@ -246,7 +246,9 @@ def writable(directory: Path) -> Iterator[None]:
     try:
         with space_needed(directory):
             yield
-    except PermissionError as error:
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         raise EngineFailure(
             f"cannot write to {error.filename or directory}: {error.strerror}",
             hint="run as root, or set BHATTI_STATE_DIR to a directory of yours",

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,40 @@ def make_ext4(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def make_reproducible_ext4(
+    path: Path,
+    size_bytes: int,
+    *,
+    label: str,
+    source: Path,
+    options: tuple[str, ...] = (),
+    held_lock: int | None = None,
+) -> None:
+    """Do what `make_ext4` does such that trees with equal contents, made at any time, give equal images.
+
+    mke2fs copies the times of the files, one of which (ctime) nobody can set. They are all set to 1 in the image.
+    """
+    make_ext4(
+        path,
+        size_bytes,
+        label=label,
+        source=source,
+        # Inodes of 128 bytes have whole seconds and no time of creation.
+        options=("-I", "128", "-U", FIXED_UUID, *options, "-E", f"root_owner=0:0,hash_seed={FIXED_UUID}"),
+        held_lock=held_lock,
+    )
+    with space_needed(path), tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".times-") as script:
+        # Inode 2 is the root, 11 lost+found, and the tree follows without gaps.
+        for inode in (2, *range(11, 12 + sum(1 for _ in source.rglob("*")))):
+            script.writelines(f"set_inode_field <{inode}> {field} @1\n" for field in ("atime", "ctime", "mtime"))
+        script.flush()
+        run_program(["debugfs", "-w", "-f", script.name, path], held_lock=held_lock)
+
+
+FIXED_UUID = "62686174-7469-4d69-8d61-676573000001"
+"""Nobody looks these file systems up by their id."""
 
 
 def make_sparse(path: Path, size_bytes: int) -> None:

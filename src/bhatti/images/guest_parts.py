@@ -218,6 +218,6 @@ def code_digest() -> str:
     """Return the digest of all our code that runs in guests or decides what is put there."""
     digest = hashlib.sha256(agent_drive.lohar_digest().encode())
     here = Path(__file__).parent
-    for name in ("init.sh", "initramfs.py", "cpio.py", "modules.py", "agent_drive.py", "compile_modules.py"):
+    for name in ("init.sh", "initramfs.py", "cpio.py", "modules.py", "agent_drive.py", "compile_modules.py", "ext4.py"):
         digest.update((here / name).read_bytes())
     return digest.hexdigest()

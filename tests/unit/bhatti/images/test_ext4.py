@@ -6,7 +6,7 @@ import pytest
 from tests.unit.bhatti.images.conftest import debugfs
 
 from bhatti.errors import EngineFailure, OutOfSpace
-from bhatti.images.ext4 import make_ext4, make_sparse
+from bhatti.images.ext4 import make_ext4, make_reproducible_ext4, make_sparse
 
 
 def test_a_tree_becomes_a_file_system_without_mounting(tmp_path: Path) -> None:
@@ -18,6 +18,21 @@ def test_a_tree_becomes_a_file_system_without_mounting(tmp_path: Path) -> None:
     make_ext4(image, 1 << 20, label="test", source=source)
     assert debugfs(image, "cat /deep/file") == "content"
     assert 'Fast link dest: "deep/file"' in debugfs(image, "stat /link")
+
+
+def test_equal_trees_give_equal_images_at_any_time(tmp_path: Path) -> None:
+    images: list[bytes] = []
+    for name in ("one", "two"):
+        source = tmp_path / name
+        (source / "deep/er").mkdir(parents=True)
+        for number in range(50):
+            (source / "deep" / f"f{number}").write_bytes(b"x" * number * 100)
+        os.utime(source / "deep/f7", (len(images), len(images)))
+        image = tmp_path / f"{name}.ext4"
+        make_reproducible_ext4(image, 4 << 20, label="test", source=source)
+        images.append(image.read_bytes())
+        assert len(debugfs(image, "cat /deep/f49")) == 4900
+    assert images[0] == images[1]
 
 
 def test_a_tree_that_does_not_fit_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
