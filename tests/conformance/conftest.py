@@ -6,23 +6,23 @@ the host is compared before and after each test.
 """
 
 import secrets
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import pytest
+from tests.conformance.engines import ENGINES, Settings, name_of, settings_for
 from tests.conformance.leftovers import traces_of
+from tests.dockerd import PrivateDocker
 
 from bhatti import paths
 from bhatti.engines.base import Engine, Machine
-from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.registry import open_engine
 from bhatti.guestlink.client import GuestLink
 from bhatti.images.store import ImageStore
 from bhatti.model.sandbox import SandboxSpec
-
-ENGINES = ["qemu"]
 
 
 @dataclass(frozen=True)
@@ -60,29 +60,47 @@ def images_dir() -> Path:
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def engine_name(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    """The engine under test, as `tests.conformance.engines` names it."""
+    kind: str = request.param
+    return kind
 
 
 @pytest.fixture(scope="session")
-def state_dir(engine_name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp(engine_name)
+def engine_name(engine_kind: str) -> str:
+    return name_of(engine_kind)
 
 
 @pytest.fixture(scope="session")
-def settings(engine_name: str, state_dir: Path, images_dir: Path) -> QemuSettings:
-    return QemuSettings(state_dir=state_dir, images_dir=images_dir)
+def docker_socket(engine_kind: str, request: pytest.FixtureRequest) -> Path | None:
+    """The socket of the tests' own dockerd, if the engine needs one."""
+    name, _, runtime = engine_kind.partition("+")
+    if name != "docker":
+        return None
+    if runtime and shutil.which(runtime) is None:
+        pytest.skip(f"needs the runtime {runtime}: apt install {runtime}")
+    docker: PrivateDocker = request.getfixturevalue("docker")
+    return docker.socket
 
 
 @pytest.fixture(scope="session")
-async def engine(engine_name: str, settings: QemuSettings) -> AsyncIterator[Engine]:
+def state_dir(engine_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp(engine_kind)
+
+
+@pytest.fixture(scope="session")
+def settings(engine_kind: str, state_dir: Path, images_dir: Path, docker_socket: Path | None) -> Settings:
+    return settings_for(engine_kind, state_dir, images_dir, docker_socket)
+
+
+@pytest.fixture(scope="session")
+async def engine(engine_name: str, settings: Settings) -> AsyncIterator[Engine]:
     """The engine, open; at the end of the suite it must leave nothing on the host."""
     async with open_engine(engine_name, settings) as opened:
         assert await opened.adopt() == []
         yield opened
         assert await opened.list() == []
-    found = await traces_of(settings.state_dir)
+    found = await traces_of(settings)
     assert str(found) == "nothing"
 
 
@@ -113,11 +131,11 @@ def box(pair: tuple[Sandbox, Sandbox]) -> Sandbox:
 
 
 @pytest.fixture(autouse=True)
-async def nothing_new(engine: Engine, settings: QemuSettings) -> AsyncIterator[None]:
+async def nothing_new(engine: Engine, settings: Settings) -> AsyncIterator[None]:
     """No test leaves a process, tap, bridge, table or file on the host that was not there before it."""
-    before = await traces_of(settings.state_dir)
+    before = await traces_of(settings)
     yield
-    assert await traces_of(settings.state_dir) == before
+    assert await traces_of(settings) == before
 
 
 @pytest.fixture

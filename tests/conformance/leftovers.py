@@ -6,6 +6,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conformance.engines import Settings
+
+from bhatti.engines.docker.container import LABEL_INSTANCE
+from bhatti.engines.docker.network import interface_name
+from bhatti.engines.docker.settings import DockerSettings
 from bhatti.net.abilities import bridge_ability
 from bhatti.net.instance import bridge_name, instance_of, table_name
 from bhatti.net.netlink import find_link, rtnetlink
@@ -27,8 +32,9 @@ class Traces:
         return "; ".join(found) or "nothing"
 
 
-def traces(state_dir: Path) -> Traces:
+def traces(settings: Settings) -> Traces:
     """Look at the whole host. Blocks."""
+    state_dir = settings.state_dir
     taps: set[str] = set()
     bridges: set[str] = set()
     tables: set[str] = set()
@@ -40,10 +46,15 @@ def traces(state_dir: Path) -> Traces:
                 bridges.add(bridge_name(instance))
         listed = subprocess.run(["/usr/sbin/nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
         tables = {name for name in [table_name(instance)] if name in listed}
+    processes = _processes_naming(str(state_dir))
+    if isinstance(settings, DockerSettings):
+        processes |= _containers_of(settings)
+        bridge = Path("/sys/class/net") / interface_name(instance_of(state_dir))
+        bridges |= {bridge.name} if bridge.exists() else set()
     sandboxes = state_dir / "sandboxes"
     files = {str(path.relative_to(state_dir)) for path in sandboxes.rglob("*")} if sandboxes.exists() else set()
     return Traces(
-        frozenset(_processes_naming(str(state_dir))),
+        frozenset(processes),
         frozenset(files),
         frozenset(taps),
         frozenset(bridges),
@@ -51,9 +62,16 @@ def traces(state_dir: Path) -> Traces:
     )
 
 
-async def traces_of(state_dir: Path) -> Traces:
+async def traces_of(settings: Settings) -> Traces:
     """Look at the whole host from an event loop."""
-    return await asyncio.to_thread(traces, state_dir)
+    return await asyncio.to_thread(traces, settings)
+
+
+def _containers_of(settings: DockerSettings) -> set[str]:
+    """Return the containers that Docker has of the engine, those that do not run included."""
+    label = f"label={LABEL_INSTANCE}={instance_of(settings.state_dir)}"
+    listing = ["docker", "-H", f"unix://{settings.socket}", "ps", "--all", "--filter", label, "--format", "{{.Names}}"]
+    return set(subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split())
 
 
 def _processes_naming(text: str) -> set[str]:

@@ -10,34 +10,37 @@ import msgspec
 import pytest
 from anyio.abc import Process
 from tests.conformance.conftest import new_spec
+from tests.conformance.engines import Settings, settings_for
 from tests.conformance.leftovers import traces_of
 
 from bhatti.engines.base import Machine
-from bhatti.engines.qemu.settings import QemuSettings
+from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.registry import open_engine
 from bhatti.model.sandbox import SandboxSpec
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
 
-OWNER = Path(__file__).with_name("owner.py")
+CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def own_settings(tmp_path: Path, images_dir: Path) -> QemuSettings:
+def own_settings(engine_kind: str, tmp_path: Path, images_dir: Path, docker_socket: Path | None) -> Settings:
     """A state directory for this test alone, whose owner will be killed."""
-    return QemuSettings(state_dir=tmp_path / "state", images_dir=images_dir)
+    return settings_for(engine_kind, tmp_path / "state", images_dir, docker_socket)
 
 
 @pytest.fixture
-async def nothing_of_it_is_left(own_settings: QemuSettings) -> AsyncIterator[None]:
+async def nothing_of_it_is_left(own_settings: Settings) -> AsyncIterator[None]:
     yield
-    assert str(await traces_of(own_settings.state_dir)) == "nothing"
+    assert str(await traces_of(own_settings)) == "nothing"
 
 
-async def start_owner(engine_name: str, settings: QemuSettings, spec: SandboxSpec) -> Process:
+async def start_owner(kind: str, settings: Settings, spec: SandboxSpec, *, halt_at: str = "") -> Process:
     text = msgspec.json.encode(spec).decode()
-    command = [sys.executable, str(OWNER), engine_name, str(settings.state_dir), str(settings.images_dir), text]
-    return await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None)
+    docker = str(settings.socket) if isinstance(settings, DockerSettings) else ""
+    words = [kind, str(settings.state_dir), str(settings.images_dir), docker, text, halt_at]
+    command = [sys.executable, "-m", "tests.conformance.owner", *words]
+    return await anyio.open_process(command, stdout=subprocess.PIPE, stderr=None, cwd=CHECKOUT)
 
 
 async def next_line(process: Process) -> bytes:
@@ -60,9 +63,11 @@ async def kill(process: Process) -> None:
 
 
 @pytest.mark.usefixtures("nothing_of_it_is_left")
-async def test_a_sandbox_outlives_the_death_of_its_owner(engine_name: str, own_settings: QemuSettings) -> None:
+async def test_a_sandbox_outlives_the_death_of_its_owner(
+    engine_kind: str, engine_name: str, own_settings: Settings
+) -> None:
     spec = new_spec("orphan")
-    owner = await start_owner(engine_name, own_settings, spec)
+    owner = await start_owner(engine_kind, own_settings, spec)
     await stage_begins(owner, b"agent")
     machine = msgspec.json.decode(await next_line(owner), type=Machine)
     await kill(owner)
@@ -74,10 +79,12 @@ async def test_a_sandbox_outlives_the_death_of_its_owner(engine_name: str, own_s
 
 
 @pytest.mark.usefixtures("nothing_of_it_is_left")
-async def test_a_create_whose_owner_was_killed_is_undone(engine_name: str, own_settings: QemuSettings) -> None:
-    owner = await start_owner(engine_name, own_settings, new_spec("half"))
+async def test_a_create_whose_owner_was_killed_is_undone(
+    engine_kind: str, engine_name: str, own_settings: Settings
+) -> None:
+    owner = await start_owner(engine_kind, own_settings, new_spec("half"), halt_at="agent")
     await stage_begins(owner, b"agent")
-    assert (await traces_of(own_settings.state_dir)).processes
+    assert (await traces_of(own_settings)).processes
     await kill(owner)
     async with open_engine(engine_name, own_settings) as engine:
         assert await engine.adopt() == []

@@ -3,15 +3,13 @@
 import json
 from pathlib import Path
 
-import anyio
 import pytest
 from tests.conformance.conftest import Create, Sandbox
+from tests.conformance.engines import Settings, make_volume, remove_volume
 
 from bhatti.engines.base import Engine
-from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import BhattiError, GuestFailure
 from bhatti.guestlink.client import GuestLink
-from bhatti.images.ext4 import make_ext4
 from bhatti.model.sandbox import GuestFile, VolumeAttachment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
@@ -35,10 +33,10 @@ async def test_the_name_servers_are_in_resolv_conf(box: Sandbox) -> None:
 
 
 async def test_the_guest_cannot_change_what_it_was_told(box: Sandbox) -> None:
-    result = await box.link.exec(["sudo", "cat", "/run/bhatti/config/config.json"])
+    result = await box.link.exec(["cat", "/run/bhatti/config/config.json"], user="root")
     config = json.loads(result.stdout)
     assert config["sandbox_id"] == box.spec.id
-    result = await box.link.exec(["sudo", "touch", "/run/bhatti/config/config.json"])
+    result = await box.link.exec(["touch", "/run/bhatti/config/config.json"], user="root")
     assert b"Read-only" in result.stderr
 
 
@@ -79,41 +77,35 @@ async def test_a_shape_and_files_are_as_asked(engine: Engine, create: Create) ->
     )
     sandbox = await create("shaped", cpus=2, memory_mib=384, files=files, disk_mib=512)
     result = await sandbox.link.exec(
-        ["sh", "-c", "nproc; grep MemTotal /proc/meminfo; stat -c '%U %a' .ssh/* -L"], cwd="/home/lohar"
+        ["sh", "-c", "nproc; grep MemTotal /proc/meminfo; find .ssh -type f -printf '%u %m'"], cwd="/home/lohar"
     )
     lines = result.stdout.decode().splitlines()
-    assert lines[0] == "2"
-    assert 384 * 1024 * 0.75 < int(lines[1].split()[1]) <= 384 * 1024
     assert lines[2] == "lohar 600"
     assert await sandbox.link.read_file("/etc/deep/down.bin") == bytes(range(256))
-    disk = await sandbox.link.exec(["df", "--output=size", "-m", "/"])
-    assert 400 < int(disk.stdout.split()[-1]) <= 512
-
-
-def make_volume(path: Path) -> None:
-    path.parent.mkdir()
-    make_ext4(path, 64 << 20, label="data")
+    if engine.capabilities.own_kernel:  # another kernel shows what it has, not what the sandbox may use of it
+        assert lines[0] == "2"
+        assert 384 * 1024 * 0.75 < int(lines[1].split()[1]) <= 384 * 1024
+    if engine.capabilities.disk_limit:
+        disk = await sandbox.link.exec(["df", "--output=size", "-m", "/"])
+        assert 400 < int(disk.stdout.split()[-1]) <= 512
 
 
 def command_line_of(box: Sandbox) -> bytes:
     return Path(f"/proc/{box.machine.pid}/cmdline").read_bytes()
 
 
-async def test_nothing_secret_can_be_read_by_others_on_the_host(box: Sandbox, settings: QemuSettings) -> None:
+async def test_nothing_secret_can_be_read_by_others_on_the_host(box: Sandbox, settings: Settings) -> None:
     assert box.spec.token.encode() not in command_line_of(box)
     directory = settings.sandboxes_dir / box.spec.id
     assert directory.stat().st_mode & 0o077 == 0
 
 
-async def test_what_is_written_to_a_volume_outlives_the_sandbox(
-    engine: Engine, create: Create, settings: QemuSettings
-) -> None:
+async def test_what_is_written_to_a_volume_outlives_the_sandbox(engine: Engine, create: Create) -> None:
     """Volumes: data persists, the mount belongs to the user, a read-only one cannot be written."""
-    path = settings.volumes_dir / "data.ext4"
-    await anyio.to_thread.run_sync(make_volume, path)
+    await make_volume(engine, "data")
     first = await create("writer", volumes=(VolumeAttachment("data", "/data"),))
     await first.link.write_file("/data/kept", b"kept")
-    owner = await first.link.exec(["sh", "-c", "stat -c %u:%g /data; echo more > /data/more"])
+    owner = await first.link.exec(["sh", "-c", "find /data -maxdepth 0 -printf '%U:%G\\n'; echo more > /data/more"])
     assert (owner.exit_code, owner.stdout) == (0, b"1000:1000\n")
     await engine.destroy(first.spec.id)
     second = await create("reader", volumes=(VolumeAttachment("data", "/data", read_only=True),))
@@ -121,3 +113,5 @@ async def test_what_is_written_to_a_volume_outlives_the_sandbox(
     assert await second.link.read_file("/data/more") == b"more\n"
     refused = await second.link.exec(["sh", "-c", "echo x > /data/kept"])
     assert b"Read-only" in refused.stderr
+    await engine.destroy(second.spec.id)
+    await remove_volume(engine, "data")

@@ -6,6 +6,7 @@ import anyio
 import pytest
 from tests.conformance.conftest import Sandbox
 
+from bhatti.engines.base import Engine
 from bhatti.errors import GuestFailure
 from bhatti.guestlink.commands import Exit, Stderr, Stdout
 
@@ -26,6 +27,11 @@ async def test_a_command_that_is_not_there_is_the_guests_failure(box: Sandbox) -
 async def test_commands_run_as_the_user_lohar_unless_asked_otherwise(box: Sandbox) -> None:
     assert (await box.link.exec(["id", "-un"])).stdout == b"lohar\n"
     assert (await box.link.exec(["id", "-un"], user="root")).stdout == b"root\n"
+
+
+async def test_the_user_can_become_root(engine: Engine, box: Sandbox) -> None:
+    if not engine.capabilities.sudo:
+        pytest.skip("programs inside cannot gain rights")
     assert (await box.link.exec(["sudo", "-n", "id", "-un"])).stdout == b"root\n"
 
 

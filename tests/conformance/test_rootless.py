@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.conformance.engines import settings_for
 from tests.conformance.leftovers import traces_of
 
 from bhatti.engines.base import Engine
@@ -57,4 +58,4 @@ async def test_nobody_creates_uses_and_destroys_a_sandbox(
     assert seen["tunnel"].startswith("HTTP/1.0 200")
     assert seen["stranger"] == "auth required"
     assert seen["adopted"] == ["rootless"]
-    assert str(await traces_of(nobodys_state)) == "nothing"
+    assert str(await traces_of(settings_for(engine.name, nobodys_state, images_dir))) == "nothing"

@@ -6,7 +6,10 @@ from typing import Any
 from bhatti.engines.base import Engine, Finding
 from bhatti.errors import InvalidRequest
 
-ENGINES = {"qemu": ("bhatti.engines.qemu.engine", "QemuEngine")}
+ENGINES = {
+    "docker": ("bhatti.engines.docker.engine", "DockerEngine"),
+    "qemu": ("bhatti.engines.qemu.engine", "QemuEngine"),
+}
 """Name → module and class. The class is called with its own kind of settings."""
 
 

@@ -1,0 +1,266 @@
+"""The Docker engine: sandboxes as containers, for development and for hosts without virtual machines."""
+
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from bhatti.engines.base import Capabilities, Engine, Finding, Machine, ProgressCallback
+from bhatti.engines.docker import doctor
+from bhatti.engines.docker.agent_files import sweep_agents
+from bhatti.engines.docker.api_types import Event
+from bhatti.engines.docker.container import LABEL_INSTANCE, LABEL_SANDBOX
+from bhatti.engines.docker.host import DockerHost, open_host
+from bhatti.engines.docker.machine import DockerMachine
+from bhatti.engines.docker.record import Phase, read_record, wreck
+from bhatti.engines.docker.settings import DockerSettings
+from bhatti.engines.docker.volumes import Volumes
+from bhatti.errors import BhattiError, Conflict, CorruptData, NotFound, Unavailable
+from bhatti.guestlink.client import GuestLink
+from bhatti.model.sandbox import SandboxSpec, checked_name
+
+log = logging.getLogger(__name__)
+
+RECONNECT_S = 1.0
+"""Between two attempts to hear Docker's events: a dockerd restarts in two to three seconds."""
+
+NEWS = frozenset({"die", "destroy", "pause", "unpause", "start"})
+"""Events that change what a container is; the others (attach, exec, oom of a command …) do not."""
+
+
+class DockerEngine(Engine):
+    """All containers of one state directory. Entered and left in the same task."""
+
+    name = "docker"
+
+    def __init__(self, settings: DockerSettings) -> None:
+        self.settings = settings
+        self._opened: DockerHost | None = None
+        self._machines: dict[str, DockerMachine] = {}
+        self._tasks: TaskGroup | None = None
+
+    @classmethod
+    def examine(cls, settings: DockerSettings) -> list[Finding]:
+        """See `Engine.examine`."""
+        return doctor.examine(settings)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Engine.capabilities`. A stopped container keeps its disk, and loses what was in memory."""
+        return Capabilities(
+            own_kernel=False,
+            pause=True,
+            memory_snapshot=False,
+            fork=False,
+            bridge_network=self._host.network.bridged,
+            hotplug_volumes=False,
+            rootless=False,
+            disk_limit=False,
+            sudo=self._host.sudo,
+        )
+
+    @property
+    def host(self) -> DockerHost:
+        """What the engine found when it was entered: Docker, runtime, network, with reasons."""
+        return self._host
+
+    @property
+    def volumes(self) -> Volumes:
+        """The volumes that sandboxes of this engine can have."""
+        return self._host.volumes
+
+    async def __aenter__(self) -> Self:
+        """See `Engine.__aenter__`."""
+        self._opened = host = await open_host(self.settings)
+        log.info("docker %s, runtime %s", host.info.server_version, host.runtime)
+        log.info("network %s: %s", host.network.name, host.network.reason)
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._follow_events, self._tasks)
+        return self
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`; with the last container gone, the network goes too."""
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.cancel_scope.cancel()
+            await tasks.__aexit__(None, None, None)
+        with anyio.CancelScope(shield=True):
+            host, self._opened = self._opened, None
+            idle = not self._machines
+            try:
+                for machine in self._machines.values():
+                    await machine.aclose()
+            finally:
+                self._machines.clear()
+                if host is not None:
+                    try:
+                        if idle:
+                            await _remove_network(host)
+                    finally:
+                        await host.api.aclose()
+
+    async def adopt(self) -> list[Machine]:
+        """See `Engine.adopt`."""
+        for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
+            await self._adopt_one(directory)
+        await self._end_strays()
+        await self._host.images.sweep()
+        await anyio.to_thread.run_sync(
+            sweep_agents, self.settings.agents_dir, {machine.record.agent for machine in self._machines.values()}
+        )
+        return await self.list()
+
+    async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+        """See `Engine.create`."""
+        checked_name(spec.id)
+        if spec.id in self._machines or (self.settings.sandboxes_dir / spec.id).exists():
+            raise Conflict(f"there is a sandbox {spec.id!r} already", code="sandbox-exists")
+        machine = self._machines[spec.id] = DockerMachine.new(self._host, spec)
+        try:
+            await machine.create(progress or _nobody_asked, lambda: self._written_volumes(before=spec.id))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await machine.remove()
+                del self._machines[spec.id]
+            raise
+        return await machine.look()
+
+    async def destroy(self, sandbox_id: str) -> None:
+        """See `Engine.destroy`. Volumes stay."""
+        machine = self._machine(sandbox_id)
+        with anyio.CancelScope(shield=True):
+            await machine.remove()
+            # Only now: a destroy that failed can be asked for again.
+            self._machines.pop(sandbox_id, None)
+
+    async def stop(self, sandbox_id: str) -> Machine:
+        """Running → stopped: its processes are asked to end, then killed; the disk is kept. Shielded."""
+        machine = self._machine(sandbox_id)
+        with anyio.CancelScope(shield=True):
+            await machine.stop()
+        return await machine.look()
+
+    async def start(self, sandbox_id: str) -> Machine:
+        """Stopped or failed → running, from its disk. When cancelled it is stopped."""
+        machine = self._machine(sandbox_id)
+        await machine.start()
+        return await machine.look()
+
+    async def pause(self, sandbox_id: str) -> Machine:
+        """Hot → warm: its processes are frozen and keep their memory. Shielded; idempotent."""
+        machine = self._machine(sandbox_id)
+        with anyio.CancelScope(shield=True):
+            await machine.pause()
+        return await machine.look()
+
+    async def resume(self, sandbox_id: str) -> Machine:
+        """Warm → hot. Shielded; idempotent."""
+        machine = self._machine(sandbox_id)
+        with anyio.CancelScope(shield=True):
+            await machine.resume()
+        return await machine.look()
+
+    async def status(self, sandbox_id: str) -> Machine:
+        """See `Engine.status`."""
+        return await self._machine(sandbox_id).look()
+
+    def link(self, sandbox_id: str) -> GuestLink:
+        """See `Engine.link`."""
+        return self._machine(sandbox_id).link()
+
+    def console(self, sandbox_id: str, *, max_bytes: int = 65_536) -> str:
+        """See `Engine.console`. Blocks for some milliseconds: Docker keeps it."""
+        return self._machine(sandbox_id).read_console(max_bytes)
+
+    async def list(self) -> list[Machine]:  # last of the public ones: below it, `list` means this method
+        """See `Engine.list`."""
+        machines = sorted(self._machines.values(), key=lambda machine: machine.record.created_at)
+        return [await machine.look() for machine in machines]
+
+    @property
+    def _host(self) -> DockerHost:
+        if self._opened is None:
+            raise Unavailable("the engine is not open", hint="use it as an async context manager", code="not-open")
+        return self._opened
+
+    def _machine(self, sandbox_id: str) -> DockerMachine:
+        try:
+            return self._machines[sandbox_id]
+        except KeyError:
+            raise NotFound(f"the engine has no sandbox {sandbox_id!r}", code="sandbox-not-found") from None
+
+    def _written_volumes(self, *, before: str) -> set[str]:
+        """Return the volumes that a sandbox made before that one can write to."""
+        taken: set[str] = set()
+        for sandbox_id, machine in self._machines.items():
+            if sandbox_id == before:
+                break
+            taken |= {volume.name for volume in machine.spec.volumes if not volume.read_only}
+        return taken
+
+    async def _adopt_one(self, directory: Path) -> None:
+        try:
+            record = await anyio.to_thread.run_sync(read_record, directory)
+        except CorruptData as error:
+            log.error("sandbox %s: %s", directory.name, error.message)
+            record = wreck(directory.name, error.message)
+        # Without a record, nothing was begun but the directory.
+        machine = DockerMachine(self._host, record or wreck(directory.name, "it never came to be"))
+        if record is None or record.phase in (Phase.CREATING, Phase.DESTROYING):
+            log.warning("sandbox %s was left %s: removed", directory.name, record.phase if record else "empty")
+            await machine.remove()
+            return
+        await machine.adopt()
+        self._machines[directory.name] = machine
+
+    async def _end_strays(self) -> None:
+        """Remove containers of ours that no record knows."""
+        for container in await self._host.api.containers(f"{LABEL_INSTANCE}={self._host.instance}"):
+            sandbox_id = (container.labels or {}).get(LABEL_SANDBOX, "")
+            if sandbox_id not in self._machines:
+                log.warning("removed container %s, a sandbox that nobody knows", container.id[:12])
+                await self._host.api.remove_container(container.id)
+
+    async def _follow_events(self, tasks: TaskGroup) -> None:
+        """Hear what happens to our containers, for as long as the engine is open."""
+        host, since = self._host, time.time()
+        while True:
+            events = host.api.events(f"{LABEL_INSTANCE}={host.instance}", since)
+            try:
+                async with contextlib.aclosing(events):
+                    async for event in events:
+                        since = event.time_nano / 1e9
+                        self._heard(event, tasks)
+                log.warning("Docker ended the stream of its events")
+            except BhattiError as error:
+                log.warning("Docker's events cannot be heard: %s", error.message)
+            await anyio.sleep(RECONNECT_S)
+            # Docker forgets its events when it is restarted: look at everything instead.
+            for machine in list(self._machines.values()):
+                tasks.start_soon(machine.reconsider)
+
+    def _heard(self, event: Event, tasks: TaskGroup) -> None:
+        machine = self._machines.get(event.actor.attributes.get(LABEL_SANDBOX, ""))
+        if machine is not None and event.action in NEWS:
+            tasks.start_soon(machine.reconsider)
+
+
+async def _remove_network(host: DockerHost) -> None:
+    try:
+        await host.network.remove()
+    except BhattiError as error:
+        # A network without containers harms nobody, and the next engine uses it again.
+        log.warning("the network %s could not be removed: %s", host.network.name, error.message)
+
+
+def _directories(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir())
+
+
+def _nobody_asked(stage: str) -> None:
+    """Take the place of a progress callback."""

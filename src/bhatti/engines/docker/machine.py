@@ -1,0 +1,398 @@
+"""One container: made, adopted, looked at, paused, stopped, started, ended. Every step of its end has its reason.
+
+Theory of operation. A container is its directory with the record, and what Docker keeps. The record is written before
+Docker is asked for anything, so whatever we are killed in the middle of, the next engine knows what to look for. What
+happens to it behind our back we learn from Docker's events; an event is only the reason to look (`reconsider`), never
+believed: it may be late, and about an earlier life.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from bhatti.engines.base import CauseOfDeath, Machine, ProgressCallback
+from bhatti.engines.disk import disk_errors_explained
+from bhatti.engines.docker import boot_errors, console, death
+from bhatti.engines.docker.agent_files import agent_version, unpack_agent
+from bhatti.engines.docker.api_types import ContainerInfo
+from bhatti.engines.docker.container import LABEL_SANDBOX, Surroundings, container_config, container_name
+from bhatti.engines.docker.files import (
+    ContainerFiles,
+    LinkTransport,
+    make_directories,
+    remove_files,
+    remove_sockets,
+    write_config,
+)
+from bhatti.engines.docker.host import DockerHost
+from bhatti.engines.docker.images import FoundImage
+from bhatti.engines.docker.process import has_ended
+from bhatti.engines.docker.record import ContainerRecord, Phase, describe, write_record
+from bhatti.engines.stages import Stages
+from bhatti.errors import BhattiError, Conflict, GuestTimeout, NotFound, Unavailable
+from bhatti.guestlink.client import GuestLink
+from bhatti.model.sandbox import SandboxSpec
+
+log = logging.getLogger(__name__)
+
+LAST_GASP_S = 5.0
+"""From the death of a container's init to Docker's knowing of it: milliseconds, on a busy host more."""
+
+
+class DockerMachine:
+    """One container of the engine; ended by `remove`, let go by `aclose`."""
+
+    def __init__(self, host: DockerHost, record: ContainerRecord) -> None:
+        self.record = record
+        self.files = ContainerFiles(host.settings.sandboxes_dir / record.spec.id)
+        self._host = host
+        self._link: GuestLink | None = None
+        self._transport: LinkTransport | None = None
+        self._paused = False
+        self._changing = False
+        """Whether a call of ours is changing its state: what Docker says meanwhile is no news."""
+        self._changes = 0
+        self._looking = anyio.Lock()
+        self._ended = anyio.Event()
+        self._starting = False
+        self._pid_seen = True
+
+    @classmethod
+    def new(cls, host: DockerHost, spec: SandboxSpec) -> "DockerMachine":
+        """Return a container of which nothing exists yet."""
+        record = ContainerRecord(
+            phase=Phase.CREATING, spec=spec, created_at=time.time(), runtime=host.runtime, why=host.why
+        )
+        return cls(host, record)
+
+    @property
+    def spec(self) -> SandboxSpec:
+        """What was asked for."""
+        return self.record.spec
+
+    @property
+    def container(self) -> str:
+        """What Docker knows it by: its id, or before it is known, its name."""
+        return self.record.container or container_name(self._host.instance, self.spec.id)
+
+    async def create(self, progress: ProgressCallback, taken: Callable[[], set[str]]) -> None:
+        """Make it and wait for the agent; `taken` tells which volumes have a writer.
+
+        On failure or cancellation the caller must `remove`.
+        """
+        stages = Stages(progress, "images")
+        self._changing = True
+        with disk_errors_explained(self.files.directory):
+            image = await self._host.images.find(self.spec.image)
+            volumes = await self._host.volumes.check(self.spec.volumes, taken())
+            stages.begin("config")
+            agent = await anyio.to_thread.run_sync(self._prepare, image)
+            stages.begin("container")
+            around = Surroundings(
+                agent=agent,
+                config=self.files.config,
+                link=self.files.link,
+                network=self._host.network.name,
+                volumes=volumes,
+                instance=self._host.instance,
+            )
+            config = container_config(self._host.settings, self.spec, image.id, self._host.runtime, around)
+            identifier = await self._host.api.create_container(self.container, config)
+            self.record = msgspec.structs.replace(self.record, container=identifier)
+            await self._start(stages)
+            await self._note(phase=Phase.RUNNING, timings_ms=stages.timings_ms)
+        self._changed()
+
+    async def start(self) -> None:
+        """Start it again from its disk: stopped or failed → running. Raises `EngineFailure`, `GuestTimeout`."""
+        if self.record.phase not in (Phase.STOPPED, Phase.FAILED):
+            raise self._not("stopped")
+        stages = Stages(_nobody_asked, "network")
+        self._changing = True
+        try:
+            await self._note(phase=Phase.STARTING, cause=None)
+            await self._host.network.ensure()
+            await anyio.to_thread.run_sync(remove_sockets, self.files)
+            try:
+                await self._start(stages)
+            except BhattiError as error:
+                cause = CauseOfDeath(kind="boot-failed", detail=error.message)
+                await self._note(phase=Phase.FAILED, cause=cause)
+                raise
+            await self._note(
+                phase=Phase.RUNNING,
+                timings_ms=stages.timings_ms,
+                how="disk-boot",
+                why=f"a container keeps its disk over a stop, not its memory: {self._host.why}",
+            )
+        finally:
+            self._changed()
+
+    async def stop(self) -> None:
+        """Ask everything in it to end, and kill what does not: running → stopped. The disk is kept, memory is not."""
+        if self.record.phase is not Phase.RUNNING:
+            raise self._not("running")
+        self._changing = True
+        try:
+            await self._close_link()
+            await self._note(phase=Phase.STOPPING)
+            try:
+                if self._paused:
+                    # A frozen process takes no signal: it would be killed when the time is up.
+                    await self._host.api.unpause_container(self.container)
+                await self._host.api.stop_container(self.container, self._host.settings.stop_timeout_s)
+            except BhattiError:
+                await self._note(phase=Phase.RUNNING)
+                self._open_link()
+                raise
+            await self._note(phase=Phase.STOPPED)
+        finally:
+            self._changed()
+
+    async def pause(self) -> None:
+        """Freeze it: hot → warm. Nothing happens if it is frozen."""
+        await self._set_paused(True)
+
+    async def resume(self) -> None:
+        """Let it go on: warm → hot. Nothing happens if it runs."""
+        await self._set_paused(False)
+
+    async def adopt(self) -> None:
+        """Take hold of what an earlier engine left; afterwards it runs, is stopped, or has failed with its cause."""
+        if self.record.phase in (Phase.STARTING, Phase.STOPPING):
+            # Nobody has been told that it runs, or somebody that it does not: both end at rest.
+            await self._stop_quietly()
+            await self._note(phase=Phase.STOPPED)
+        if self.record.phase is Phase.RUNNING:
+            self._open_link()
+        await self.look()
+
+    async def look(self) -> Machine:
+        """Return it as it is now, after asking Docker."""
+        async with self._looking:
+            while not self._changing and self.record.phase in (Phase.RUNNING, Phase.STOPPED):
+                changes = self._changes
+                try:
+                    info = await self._inspect()
+                except Unavailable as error:
+                    # The container does not need Docker to go on, nor do we to reach it.
+                    return describe(self.record, paused=self._paused, why=f"Docker does not answer: {error.message}")
+                if changes != self._changes:
+                    continue
+                await self._take(info)
+                break
+        return describe(self.record, paused=self._paused, why=self.record.why)
+
+    async def reconsider(self) -> None:
+        """Look, because Docker says that something has happened to it. Never raises."""
+        try:
+            if self._starting and not _runs(await self._inspect()):
+                self._ended.set()
+            await self.look()
+        except (BhattiError, OSError) as error:
+            log.error("sandbox %s: it could not be looked at: %s", self.spec.id, error)
+
+    def link(self) -> GuestLink:
+        """Return the connection pool to the agent. Raises `Conflict` (code `not-running`)."""
+        if self._link is None or self._paused or self._changing or self.record.phase is not Phase.RUNNING:
+            raise self._not("hot")
+        return self._link
+
+    def read_console(self, max_bytes: int) -> str:
+        """Return the last `max_bytes` of its output. Blocks."""
+        api = self._host.api
+        return console.tail(console.read_blocking(api.socket, api.prefix, self.container), max_bytes)
+
+    async def remove(self) -> None:
+        """End it and remove all it had but volumes. Shielded, idempotent, repeatable after a failure."""
+        with anyio.CancelScope(shield=True):
+            self._changing = True
+            if await anyio.to_thread.run_sync(self.files.directory.exists):
+                # Before anything is gone: killed from here on, the next engine finishes the removal.
+                await self._note(phase=Phase.DESTROYING)
+            # Connections first: requests under way fail with our words rather than with a reset.
+            await self._close_link()
+            # The container next: it would go on using what is removed below.
+            await self._host.api.remove_container(self.container)
+            # The files last: as long as the record is there, whatever step failed will be tried again.
+            await anyio.to_thread.run_sync(remove_files, self.files.directory)
+
+    async def aclose(self) -> None:
+        """Let go of it, which goes on running. Idempotent."""
+        await self._close_link()
+
+    def _prepare(self, image: FoundImage) -> Path:
+        """Make everything of it that is on our side, and return the directory of its agent. Blocks."""
+        agent = unpack_agent(image.boot, self._host.settings.agents_dir)
+        self.record = msgspec.structs.replace(self.record, agent=agent_version(image.boot))
+        make_directories(self.files)
+        write_record(self.files.directory, self.record)
+        write_config(self.files, self.spec, image.env)
+        return agent
+
+    async def _start(self, stages: Stages) -> None:
+        """Start the container and wait for its agent. On failure it does not run."""
+        self._ended = anyio.Event()
+        try:
+            stages.begin("start")
+            await self._host.api.start_container(self.container)
+            self._starting = True
+            stages.begin("agent")
+            info = await self._inspect()
+            if info is None or not info.state.running:
+                raise await self._boot_failure(info)
+            self.record = msgspec.structs.replace(
+                self.record, pid=info.state.pid, address=info.address or "" if self._host.network.bridged else ""
+            )
+            self._open_link()
+            await self._wait_for_agent()
+            stages.end()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._close_link()
+                await self._stop_quietly()
+            raise
+        finally:
+            self._starting = False
+
+    async def _wait_for_agent(self) -> None:
+        """Wait until the agent answers, but no longer than its container lives."""
+        assert self._link is not None
+        link, timeout_s = self._link, self._host.settings.boot_timeout_s
+        failure: BhattiError | None = None
+
+        async def watch(scope: anyio.CancelScope) -> None:
+            await self._ended.wait()
+            scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch, tasks.cancel_scope)
+            try:
+                await link.wait_ready(timeout_s=timeout_s)
+            except BhattiError as error:
+                failure = error
+            tasks.cancel_scope.cancel()
+        if self._ended.is_set() or failure is not None:
+            info = await self._inspect()
+            if not _runs(info):
+                raise await self._boot_failure(info)
+        if isinstance(failure, GuestTimeout):
+            raise boot_errors.silent(self.spec, timeout_s, await self._tail()) from failure
+        if failure is not None:
+            raise failure
+
+    async def _boot_failure(self, info: ContainerInfo | None) -> BhattiError:
+        if info is None:
+            return boot_errors.died(self.spec, death.removed())
+        cause = death.cause_of_death(info.state, self.spec.memory_mib, await self._tail())
+        return boot_errors.died(self.spec, cause)
+
+    async def _take(self, info: ContainerInfo | None) -> None:
+        """Bring what we know up to date with what Docker says."""
+        running = self.record.phase is Phase.RUNNING
+        if running and info is not None and info.state.running and self._pid_seen and has_ended(info.state.pid):
+            # Docker is about to learn it; or its processes are in a namespace that we do not see.
+            with anyio.move_on_after(LAST_GASP_S):
+                await self._host.api.wait_stopped(self.container)
+            info = await self._inspect()
+            self._pid_seen = not _runs(info)
+        if info is None:
+            await self._fail(death.removed())
+        elif running and not info.state.running:
+            await self._fail(death.cause_of_death(info.state, self.spec.memory_mib, await self._tail()))
+        elif not running and info.state.running:
+            # Started by hand: it is ours, but nobody who asks for it has been told.
+            log.warning("sandbox %s was started by hand", self.spec.id)
+            self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=info.address or "")
+            await self._note(phase=Phase.RUNNING, how="disk-boot", why="somebody started its container by hand")
+            self._open_link()
+        self._paused = info is not None and info.state.paused
+
+    async def _fail(self, cause: CauseOfDeath) -> None:
+        log.warning("sandbox %s died: %s", self.spec.id, cause.detail)
+        await self._close_link()
+        await self._note(phase=Phase.FAILED, cause=cause)
+
+    async def _set_paused(self, wanted: bool) -> None:
+        if self.record.phase is not Phase.RUNNING:
+            raise self._not("running")
+        api = self._host.api
+        self._changing = True
+        try:
+            await (api.pause_container if wanted else api.unpause_container)(self.container)
+        except BhattiError:
+            # Docker refuses also what has been done before: look which it was.
+            info = await self._inspect()
+            if info is None or not info.state.running or info.state.paused is not wanted:
+                raise
+        else:
+            self._paused = wanted
+        finally:
+            self._changed()
+
+    async def _inspect(self) -> ContainerInfo | None:
+        """Return what Docker says of it; None if there is no such container, or it is another's."""
+        try:
+            info = await self._host.api.container(self.container)
+        except NotFound:
+            return None
+        return info if (info.config.labels or {}).get(LABEL_SANDBOX) == self.spec.id else None
+
+    async def _tail(self) -> str:
+        """Return the end of its output; empty if Docker has none any more."""
+        try:
+            framed = await self._host.api.logs(self.container, console.TAIL_LINES)
+        except BhattiError:
+            return ""
+        return console.tail(console.demultiplex(framed), death.TAIL_BYTES)
+
+    async def _stop_quietly(self) -> None:
+        """End its processes at once, if there are any; the container stays."""
+        try:
+            await self._host.api.stop_container(self.container, 0)
+        except NotFound:
+            return
+        except BhattiError as error:
+            log.error("sandbox %s: its container could not be stopped: %s", self.spec.id, error.message)
+
+    def _open_link(self) -> None:
+        self._transport = LinkTransport(self.files.link)
+        self._link = GuestLink(self._transport, token=self.spec.token)
+
+    async def _close_link(self) -> None:
+        link, self._link = self._link, None
+        transport, self._transport = self._transport, None
+        if link is not None:
+            await link.aclose()
+        if transport is not None:
+            transport.close()
+
+    def _changed(self) -> None:
+        self._changing = False
+        self._changes += 1
+
+    def _not(self, wanted: str) -> Conflict:
+        now = "paused" if self._paused and self.record.phase is Phase.RUNNING else self.record.phase
+        cause = f": {self.record.cause.detail}" if self.record.cause else ""
+        return Conflict(
+            f"sandbox {self.spec.name!r} is {now}, not {wanted}{cause}",
+            hint=f"`bhatti inspect {self.spec.name}` shows how it is",
+            code="not-stopped" if wanted == "stopped" else "not-running",
+        )
+
+    async def _note(self, **changes: object) -> None:
+        """Change the record, in memory and on disk."""
+        self.record = msgspec.structs.replace(self.record, **changes)
+        await anyio.to_thread.run_sync(write_record, self.files.directory, self.record)
+
+
+def _runs(info: ContainerInfo | None) -> bool:
+    return info is not None and info.state.running
+
+
+def _nobody_asked(stage: str) -> None:
+    """Take the place of a progress callback."""
