@@ -1,7 +1,8 @@
 """Calls of the API from the table of operations: one method each for what an operation carries."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 import msgspec
 
@@ -20,11 +21,19 @@ EVENTS = ("Accept", "application/x-ndjson")
 
 
 class Client:
-    """A caller of one daemon, over one connection that is kept open. Not for several threads at once."""
+    """A caller of one daemon, over one connection that is kept open; close it, or use `with`. Not for several threads at once."""
 
     def __init__(self, endpoint: Endpoint, *, timeout_s: float | None = None) -> None:
         self.endpoint = endpoint
         self._connection = Connection(endpoint, timeout_s=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def call(self, operation: Operation[Req, Res], request: Req | None = None, **parameters: str) -> Res:
         """Call `operation` and return its answer; `parameters` are those of its path.

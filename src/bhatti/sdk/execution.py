@@ -49,7 +49,7 @@ class Execution:
         SIGINT, SIGTERM and SIGHUP end the command in the sandbox (its whole process group); the code is then 128 +
         signal. Raises the daemon's errors, and `Unavailable` (code `connection-lost`).
         """
-        sock, rest = self._connected()
+        sock, rest = conversation(self._endpoint, f"/sandboxes/{escaped(self._ref)}/exec/ws")
         with closing(sock), caught(FORWARDED) as signals:
             pump = Pump(sock, rest)
             pump.send(TEXT, json.dumps(self._request).encode())
@@ -66,14 +66,6 @@ class Execution:
         if self._reader_gone:
             return SIGPIPE_EXIT
         return self.exit_code if self._signal is None else 128 + self._signal
-
-    def _connected(self) -> tuple[socket.socket, bytes]:
-        connection = Connection(self._endpoint)
-        answer = connection.upgrade(f"/sandboxes/{escaped(self._ref)}/exec/ws", handshake())
-        if isinstance(answer, tuple):
-            return answer
-        with closing(connection):
-            raise told(json.loads(answer.read()))
 
     def _on_message(self, pump: Pump, opcode: int, data: bytes) -> bool:
         if opcode == BINARY:
@@ -109,6 +101,19 @@ class Execution:
                 pump.stop()  # asked twice: do not wait for the sandbox; leaving ends the command too
             self._signal = number
             pump.send(BINARY, KILL)
+
+
+def conversation(endpoint: Endpoint, target: str) -> tuple[socket.socket, bytes]:
+    """Begin a WebSocket conversation; return its socket, and the bytes that came already.
+
+    Raises the daemon's error if it refuses.
+    """
+    connection = Connection(endpoint)
+    answer = connection.upgrade(target, handshake())
+    if isinstance(answer, tuple):
+        return answer
+    with closing(connection):
+        raise told(json.loads(answer.read()))
 
 
 def told(body: dict[str, str]) -> Exception:

@@ -10,12 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from bhatti.errors import Unavailable
-from bhatti.sdk.connection import Connection
 from bhatti.sdk.endpoint import Endpoint, escaped
-from bhatti.sdk.execution import told
+from bhatti.sdk.execution import conversation, told
 from bhatti.sdk.pump import Broken, Pump
 from bhatti.sdk.signals import caught, pending
-from bhatti.sdk.websocket import BINARY, TEXT, handshake
+from bhatti.sdk.websocket import BINARY, TEXT
 
 DETACH_KEY = b"\x1c"
 """Ctrl+backslash."""
@@ -56,13 +55,9 @@ class Terminal:
     def __enter__(self) -> Self:
         from urllib.parse import urlencode
 
-        connection = Connection(self._endpoint)
         target = f"/sandboxes/{escaped(self._ref)}/ws?{urlencode(self._query)}"
-        answer = connection.upgrade(target, handshake())
-        if not isinstance(answer, tuple):
-            raise told(json.loads(answer.read()))
-        self._connected = answer
-        self._stack.enter_context(answer[0])
+        self._connected = conversation(self._endpoint, target)
+        self._stack.enter_context(self._connected[0])
         return self
 
     def __exit__(
@@ -70,10 +65,10 @@ class Terminal:
     ) -> None:
         self._stack.close()
 
-    def run(self, *, size: Callable[[], tuple[int, int]]) -> int:
+    def run(self, *, size: Callable[[], tuple[int, int]], stdin: int = 0) -> int:
         """Carry bytes both ways until the program ends, and return its exit code, or `DETACHED`.
 
-        `size` is asked whenever the window changes. Raises the daemon's errors.
+        `size` is asked whenever the window changes, `stdin` is where the person types. Raises the daemon's errors.
         """
         assert self._connected is not None
         sock, rest = self._connected
@@ -87,7 +82,7 @@ class Terminal:
         with caught([signal.SIGWINCH]) as signals:
             pump.watch(signals, on_signals)
             try:
-                pump.run(self._on_message, lambda data: self._on_input(pump, data))
+                pump.run(self._on_message, lambda data: self._on_input(pump, data), stdin=stdin)
             except Broken as err:
                 raise Unavailable(
                     f"the terminal's connection was lost: {err}",

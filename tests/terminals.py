@@ -1,0 +1,64 @@
+"""A pseudo-terminal with a process on it: what a person sits at."""
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+DEADLINE_S = 15.0
+
+
+class Screen:
+    """The person's side: type and read."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.seen = b""
+
+    def type(self, text: bytes) -> None:
+        os.write(self._descriptor, text)
+
+    def resize(self, rows: int, cols: int) -> None:
+        fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+
+    def wait_for(self, text: bytes) -> bytes:
+        """Read until `text` appears after what was waited for before; return what came."""
+        deadline = time.monotonic() + DEADLINE_S
+        came = b""
+        while text not in came:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
+                raise AssertionError(f"{text!r} never came, but {came!r}")
+            try:
+                came += os.read(self._descriptor, 65_536)
+            except OSError as err:  # EIO: nobody has the other side open any more
+                raise AssertionError(f"{text!r} never came, but {came!r}") from err
+        self.seen += came
+        return came
+
+
+@contextmanager
+def screen(*command: str, env: dict[str, str], cwd: str = "/") -> Iterator[tuple[Screen, "subprocess.Popen[bytes]"]]:
+    """Run `command` with a terminal of 24 by 80 as its standard input, output and error."""
+    ours, theirs = pty.openpty()
+    shown = Screen(ours)
+    shown.resize(24, 80)
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cwd, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        with process:
+            try:
+                yield shown, process
+            finally:
+                process.kill()
+    finally:
+        os.close(ours)

@@ -1,0 +1,56 @@
+import pytest
+
+from bhatti.errors import InvalidRequest
+from bhatti.sdk.endpoint import Endpoint, escaped, find
+
+
+def test_without_anything_it_is_the_users_own_socket() -> None:
+    found = find({"BHATTI_STATE_DIR": "/srv/b"})
+    assert (found.path, str(found), found.authority) == (
+        "/srv/b/run/bhatti.sock",
+        "unix:///srv/b/run/bhatti.sock",
+        "bhatti",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("unix:///run/x.sock", "unix:///run/x.sock"),
+        ("http://box:9000", "http://box:9000"),
+        ("http://box:9000/", "http://box:9000"),
+        ("http://box", "http://box:8080"),
+        ("http://[::1]:9000", "http://::1:9000"),
+    ],
+)
+def test_the_url_says_where(url: str, expected: str) -> None:
+    assert str(find({"BHATTI_URL": url})) == expected
+    assert str(find({"BHATTI_URL": "http://other"}, url)) == expected
+
+
+def test_the_authority_of_a_host_is_its_name_and_port() -> None:
+    assert Endpoint(host="box", port=80).authority == "box:80"
+
+
+@pytest.mark.parametrize(
+    "url", ["box:9000", "https://box", "unix://relative", "http://", "http://box:port", "ftp://x:1"]
+)
+def test_what_is_no_address_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        find({}, url)
+    assert caught.value.code == "bad-url"
+
+
+@pytest.mark.parametrize(
+    ("ref", "expected"),
+    [
+        ("agent-1_x", "agent-1_x"),
+        ("a/b", "a%2Fb"),
+        ("a b?", "a%20b%3F"),
+        ("..", "%2E%2E"),
+        ("a.b", "a.b"),
+        ("é", "%C3%A9"),
+    ],
+)
+def test_a_name_stays_one_part_of_a_path(ref: str, expected: str) -> None:
+    assert escaped(ref) == expected
