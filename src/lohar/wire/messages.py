@@ -356,8 +356,13 @@ class IdentityResponse(Record):
 
 
 class Resumed(Record):
-    """RESUMED_REQ: the guest was restored, or slept. The other connections are dead: the agent closes them."""
+    """RESUMED_REQ: the guest was restored, or slept.
 
+    The other connections are dead and the agent closes them, unless `keep_connections` says that they are not: the
+    guest was only paused.
+    """
+
+    keep_connections: bool = flag(default=False)
     clock_ns: int = number(minimum=0)
     entropy: bytes = blob(minimum=LIMITS.entropy_bytes, maximum=4096)
     generation: int = number(default=0, always=True, minimum=0)

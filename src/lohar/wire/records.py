@@ -35,7 +35,7 @@ from lohar.wire.fields import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any, ClassVar, Self, TypeVar, dataclass_transform
 
     R = TypeVar("R", bound="Record")
@@ -64,6 +64,10 @@ class _RecordType(type):
             # The slot's own setter: it goes round __setattr__, which refuses.
             field.setter = cls.__dict__[key].__set__
         cls._fields = fields  # type: ignore[attr-defined]
+        cls._required = tuple(key for key, field in fields.items() if field.default is MISSING)  # type: ignore[attr-defined]
+        cls._defaults = tuple(  # type: ignore[attr-defined]
+            (field.setter, field.default) for field in fields.values() if field.default is not MISSING
+        )
         return cls
 
 
@@ -73,19 +77,26 @@ class Record(metaclass=_RecordType):
     if TYPE_CHECKING:
         __slots__: ClassVar[tuple[str, ...]]
         _fields: ClassVar[dict[str, Field]]
+        _required: ClassVar[tuple[str, ...]]
+        _defaults: ClassVar[tuple[tuple[Callable[[object, object], None], object], ...]]
     else:
 
         def __init__(self, **values):  # noqa: ANN003, ANN204 - type checkers make the signature from the fields
-            for key, field in self._fields.items():
-                value = values.pop(key, MISSING)
-                if value is MISSING or value is None:
-                    if field.default is MISSING:
-                        raise MessageError(key, "missing")
-                    field.setter(self, field.default)
-                else:
+            fields = self._fields
+            for setter, default in self._defaults:
+                setter(self, default)
+            for key, value in values.items():
+                field = fields.get(key)
+                if field is None:
+                    raise TypeError(f"{type(self).__name__} has no field {key}")
+                if value is not None:
                     field.setter(self, field.check(key, value))
-            if values:
-                raise TypeError(f"{type(self).__name__} has no field {', '.join(sorted(values))}")
+            self._check_complete()
+
+    def _check_complete(self) -> None:
+        for key in self._required:
+            if not hasattr(self, key):
+                raise MessageError(key, "missing")
 
     @classmethod
     def from_object(cls, value: object) -> Self:
@@ -98,16 +109,13 @@ class Record(metaclass=_RecordType):
             raise wrong("", "an object", value)
         fields = cls._fields
         record = cls.__new__(cls)
-        left = dict(fields)
+        for setter, default in cls._defaults:
+            setter(record, default)
         for key, member in value.items():
             field = fields.get(key) or fields.get(key.lower())
             if field is not None and member is not None:
                 field.setter(record, field.load(field.key, member))
-                left.pop(field.key, None)
-        for key, field in left.items():
-            if field.default is MISSING:
-                raise MessageError(key, "missing")
-            field.setter(record, field.default)
+        record._check_complete()
         return record
 
     @classmethod

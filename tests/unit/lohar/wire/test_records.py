@@ -46,7 +46,7 @@ def test_a_record_made_by_hand_is_checked() -> None:
         Point(x="one")  # type: ignore[arg-type]
     with pytest.raises(MessageError, match="x: missing"):
         Point()  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="Point has no field y, z"):
+    with pytest.raises(TypeError, match="Point has no field y"):
         Point(x=1, y=2, z=3)  # type: ignore[call-arg]
 
 
