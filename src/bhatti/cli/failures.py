@@ -20,12 +20,13 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
     """Tell of `error` on standard error and return the exit code that goes with it."""
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    if isinstance(error, click.exceptions.Exit):
-        return error.exit_code
     if isinstance(error, click.exceptions.Abort):
         return 130
     if isinstance(error, BhattiError):
         _say(error.message, error.code, error.hint, error.exit_code, as_json=as_json)
+        return error.exit_code
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        sys.stderr.write(error.format_message() + "\n")
         return error.exit_code
     if isinstance(error, click.ClickException):
         return _usage(error, as_json=as_json)

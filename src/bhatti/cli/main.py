@@ -33,10 +33,9 @@ def run(arguments: list[str]) -> int:
         from bhatti.sdk.endpoint import find
 
         return run_command(find(), plain[0], {"cmd": plain[1:]})
-    from bhatti.cli.root import cli
+    from bhatti.cli.root import invoke
 
-    result = cli.main(arguments, prog_name="bhatti", standalone_mode=False)
-    return result if isinstance(result, int) else 0
+    return invoke(arguments)
 
 
 def plain_exec(arguments: list[str]) -> list[str]:

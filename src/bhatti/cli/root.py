@@ -82,3 +82,14 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
 )
 def cli() -> None:
     """A Linux machine of its own for every AI coding agent."""
+
+
+def invoke(arguments: list[str]) -> int:
+    """Run the command that the arguments name and return its exit code; errors are raised."""
+    try:
+        # Not `cli.main`, which has its own mind about broken pipes and interrupts.
+        with cli.make_context("bhatti", arguments) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as end:  # after --help, for one
+        return end.exit_code
+    return result if isinstance(result, int) else 0

@@ -21,8 +21,8 @@ env_option = click.option(
 
 
 def client() -> Client:
-    """Return a client of this user's daemon."""
-    return Client(endpoint())
+    """Return a client of this user's daemon, closed when the command ends."""
+    return click.get_current_context().with_resource(Client(endpoint()))
 
 
 def endpoint() -> Endpoint:

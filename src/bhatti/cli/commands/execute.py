@@ -51,7 +51,7 @@ def exec_(
 
     127 means that there is no such command, 126 that it may not be run. Ctrl-C ends it with all it has started.
 
-    Example: bhatti exec agent-1 -- sh -c 'wc -l < /etc/passwd'
+    Example: bhatti exec agent-1 -- sh -c 'uname -r; exit 3'
     """
     request = types.ExecRequest(
         cmd=list(command), env=environment(env), cwd=cwd, user=user, timeout_sec=timeout, detach=detach
