@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 class InjectError(OSError):
     """A file could not be written; the message names it."""
 
+    def __str__(self) -> str:
+        """Return the message alone, without the number before it."""
+        return str(self.args[-1])
+
 
 def apply_files(files: Iterable[InjectedFile], uid: int, gid: int, *, root: str = "/") -> None:
     """Write each file with its mode, owned by the user, as are the directories that had to be made for it.

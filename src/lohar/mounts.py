@@ -31,6 +31,10 @@ CONFIG_DEVICES = ("/dev/vdc", "/dev/vdb")
 class MountError(OSError):
     """A mount failed; the message says what, where and why."""
 
+    def __str__(self) -> str:
+        """Return the message alone, without the number before it."""
+        return str(self.args[-1])
+
 
 class Mount(Record):
     """Arguments of mount(2)."""

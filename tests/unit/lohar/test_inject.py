@@ -36,7 +36,7 @@ def test_an_existing_file_is_replaced_at_once(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
-    with pytest.raises(InjectError, match=r"cannot write the file /a: .+"):
+    with pytest.raises(InjectError, match=r"^cannot write the file /a: .+"):
         apply_files([InjectedFile(path="/a", content=b"new")], 0, 0, root=str(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     (tmp_path / "b").touch()

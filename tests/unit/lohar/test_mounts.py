@@ -52,7 +52,7 @@ def test_missing_standard_file_systems_are_mounted_and_present_ones_left(tmp_pat
 
 @ROOT
 def test_a_failed_mount_says_what_where_and_why(tmp_path: Path) -> None:
-    with pytest.raises(MountError, match=r"cannot mount /dev/nothing \(ext4\) at .*: .*"):
+    with pytest.raises(MountError, match=r"^cannot mount /dev/nothing \(ext4\) at .*: .*"):
         mount_volume(Volume(device="/dev/nothing", mount=str(tmp_path / "data")), 1000, 1000)
 
 

@@ -3,11 +3,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.unit.bhatti.images.guests import boot
 
 from bhatti.images import initramfs
 from bhatti.images.artefacts import Artefact
+from bhatti.images.config_drive import GuestConfig, make_config_drive
 from bhatti.images.initramfs import build_initramfs, init_script, modules_dep
+from bhatti.images.layer import make_layer
 from bhatti.images.modules import Module
+from bhatti.images.store import ImageStore
 
 
 def test_each_line_of_the_module_table_ends_with_what_is_loaded_first() -> None:
@@ -65,3 +69,28 @@ def test_the_archive_has_busybox_the_modules_and_the_script_and_is_reproducible(
     assert b"Module signature appended" not in archive
     listed = subprocess.run([tmp_path / "bin/busybox", "--list"], capture_output=True, text=True, check=True).stdout
     assert set(initramfs.APPLETS) <= set(listed.split())
+
+
+@pytest.mark.vm
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [(3, "drive vdd has not appeared"), (0, "cannot mount the image or its layer")],
+    ids=["no layer", "no image"],
+)
+def test_a_guest_that_cannot_stack_its_drives_says_why_and_ends(
+    built: Path, tmp_path: Path, missing: int, reason: str
+) -> None:
+    files = ImageStore(built).boot_files("base")
+    blank = tmp_path / "blank"
+    blank.write_bytes(bytes(1 << 20))
+    make_layer(tmp_path / "layer.ext4", 64)
+    make_config_drive(tmp_path / "config.ext4", GuestConfig(sandbox_id="a", hostname="b", token="c"))
+    drives = [files.base, files.agent, tmp_path / "config.ext4", tmp_path / "layer.ext4"]
+    if missing:
+        del drives[missing]
+    else:
+        drives[0] = blank
+    console = "\n".join(boot(files, drives))
+    assert f"bhatti: boot failed: {reason}" in console
+    assert "Kernel panic" in console, "a machine that runs without restart ends with its kernel"

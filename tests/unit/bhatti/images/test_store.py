@@ -1,11 +1,15 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.unit.bhatti.images.conftest import rewrite
+from tests.unit.bhatti.images.guests import boot
 
 from bhatti.errors import CorruptData, InvalidRequest, NotFound
+from bhatti.images.config_drive import ConfigFile, ConfigVolume, GuestConfig, make_config_drive
+from bhatti.images.layer import make_layer
 from bhatti.images.store import Image, ImageStore
 
 pytestmark = pytest.mark.timeout(600)
@@ -147,6 +151,40 @@ def test_a_file_held_open_outlives_its_collection(store: ImageStore) -> None:
         store.remove("base")
         store.collect(set())
         assert len(machine.read(4096)) == 4096
+
+
+@pytest.mark.vm
+def test_the_images_boot_to_an_agent_that_tells_how_long_each_part_took(built: Path, tmp_path: Path) -> None:
+    files = ImageStore(built).boot_files("base")
+    config = GuestConfig(
+        sandbox_id="abc",
+        hostname="box",
+        token="secret",
+        volumes=(ConfigVolume(device="/dev/vde", mount="/data"),),
+        files={"/home/lohar/.env": ConfigFile(content=b"A=1")},
+    )
+    make_config_drive(tmp_path / "config.ext4", config)
+    make_layer(tmp_path / "layer.ext4", 256)
+    make_layer(tmp_path / "volume.ext4", 64)
+    drives = [files.base, files.agent, *(tmp_path / f"{name}.ext4" for name in ("config", "layer", "volume"))]
+    *_, ready = boot(files, drives)
+    parts = json.loads(ready.removeprefix("lohar: ready "))
+    print(f"boot: {parts}")
+    assert set(parts) == {"kernel", "initramfs", "mounts", "python", "network", "setup", "listen", "total"}
+    assert parts["total"] == pytest.approx(sum(parts.values()) - parts["total"], abs=len(parts))
+
+
+@pytest.mark.vm
+def test_a_guest_without_its_volume_says_so_and_ends(built: Path, tmp_path: Path) -> None:
+    files = ImageStore(built).boot_files("base")
+    config = GuestConfig(
+        sandbox_id="abc", hostname="box", token="secret", volumes=(ConfigVolume(device="/dev/vde", mount="/data"),)
+    )
+    make_config_drive(tmp_path / "config.ext4", config)
+    make_layer(tmp_path / "layer.ext4", 256)
+    drives = [files.base, files.agent, tmp_path / "config.ext4", tmp_path / "layer.ext4"]
+    console = boot(files, drives)
+    assert "lohar: boot failed: cannot mount /dev/vde (ext4) at /data" in "\n".join(console)
 
 
 OLD_AND_NEW = """
