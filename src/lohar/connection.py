@@ -141,10 +141,13 @@ class Connection:
         self.resume()
         if not self.keep_alive and not self.stay_open:
             self.close_politely()
-        elif self._queue and not self._process_due:
-            # Not from here: the caller is still in the middle of the request that ends.
-            self._process_due = True
-            self._loop.call_soon(self._process)
+        elif not self._process_due:
+            if self._queue:
+                # Not from here: the caller is still in the middle of the request that ends.
+                self._process_due = True
+                self._loop.call_soon(self._process)
+            elif self.ended:
+                self.close_politely()
 
     def await_drained(self) -> None:
         """Have `Operation.drained` called when everything that was sent up to then has left."""
@@ -252,6 +255,9 @@ class Connection:
         self._process_due = False
         if self.sock is None or not self._handle_queue():
             return
+        if self.ended and self.operation is None:
+            self.close_politely()
+            return
         try:
             # Asked again, it says whether what follows the good frames can be one.
             self._parser.frames()
@@ -311,12 +317,16 @@ class Connection:
     def _ended(self, *, gone: bool) -> None:
         self.ended = True
         self._watch(self._mask & ~READ)
-        if self._closing and self._out and not gone:
-            return  # a client that half-closed with its request still wants the answer
-        if gone or self._closing or self.operation is None:
+        if gone:
             self.drop()
-        else:
+        elif self.operation is not None:
             self.operation.end()
+        elif self._queue:
+            return  # requests that were sent ahead: each is served first
+        elif self._out:
+            self.close_politely()  # who half-closes with the request still wants the answer
+        else:
+            self.drop()
 
     # --- the end
 

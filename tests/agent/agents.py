@@ -87,6 +87,7 @@ class LocalAgent(Agent):
                 "PATH": os.environ["PATH"],
                 **environment,
             },
+            cwd=scratch,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,

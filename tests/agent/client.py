@@ -108,6 +108,15 @@ class Connection:
         """Return the decoded payload of the next frame, which must be of this type."""
         return json.loads(self.expect(kind))
 
+    def receive_all(self) -> list[tuple[int, bytes]]:
+        """Return all frames until the agent closes the connection."""
+        frames = []
+        try:
+            while True:
+                frames.append(self.receive())
+        except Closed:
+            return frames
+
     def expect_closed(self, patience_s: float = PATIENCE_S) -> None:
         """Wait for the agent to close the connection; nothing else may come."""
         try:
