@@ -16,12 +16,12 @@ from bhatti.guestlink.commands import ExecStream as ExecStream
 from bhatti.guestlink.commands import Exit as Exit
 from bhatti.guestlink.commands import Stderr as Stderr
 from bhatti.guestlink.commands import Stdout as Stdout
-from bhatti.guestlink.commands import TerminalStream as TerminalStream
 from bhatti.guestlink.deadlines import DEADLINES, Deadlines
 from bhatti.guestlink.exchange import Exchange
 from bhatti.guestlink.failures import violation
 from bhatti.guestlink.forward import open_forward
 from bhatti.guestlink.pool import ConnectionPool
+from bhatti.guestlink.sessions import TerminalStream as TerminalStream
 from bhatti.guestlink.transports import Transport
 from lohar.wire.frames import FrameType
 from lohar.wire.limits import LIMITS
@@ -308,14 +308,22 @@ class GuestLink:
             self._pool.token = identity.token
         return self._exchange.decode(IdentityResponse, payload)
 
-    async def resumed(self, *, generation: int = 0) -> ResumedResponse:
+    async def resumed(self, *, generation: int = 0, keep_connections: bool = False) -> ResumedResponse:
         """Tell a restored guest the time, and give it fresh entropy; drop all connections from before.
+
+        A guest that was only paused still has them: `keep_connections`.
 
         Raises `GuestFailure`, `Unavailable`, `GuestTimeout`. Safe to cancel and to repeat.
         """
-        self.drop_connections()
+        if not keep_connections:
+            self.drop_connections()
         # Made last, so that the clock is late by one message and no more.
-        resumed = Resumed(clock_ns=time.time_ns(), entropy=os.urandom(LIMITS.entropy_bytes), generation=generation)
+        resumed = Resumed(
+            clock_ns=time.time_ns(),
+            entropy=os.urandom(LIMITS.entropy_bytes),
+            generation=generation,
+            keep_connections=keep_connections,
+        )
         payload = await self._exchange.ask(FrameType.RESUMED_REQ, resumed.to_json(), FrameType.RESUMED_RESP)
         return self._exchange.decode(ResumedResponse, payload)
 

@@ -26,7 +26,8 @@ BACKLOG_RETRY_S = 0.005
 """Between two attempts at a listener whose queue is full: it empties within microseconds if the agent is alive."""
 
 SOCKET_BUFFER = 1 << 20
-"""Kernel buffer asked for each way: bulk transfers take a fifth longer with the default 208 KiB."""
+"""Kernel buffer asked for to send on unix sockets: uploads cost the host a fifth less CPU time than with the default of
+208 KiB. TCP's buffers grow by themselves as long as nobody sets them."""
 
 
 class Transport(ABC):
@@ -136,9 +137,8 @@ def _new_socket(family: int) -> Iterator[socket.socket]:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            if family == socket.AF_UNIX:
-                sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        if family == socket.AF_UNIX:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
         yield sock
     except BaseException:
         sock.close()

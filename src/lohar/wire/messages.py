@@ -362,10 +362,10 @@ class Resumed(Record):
     guest was only paused.
     """
 
-    keep_connections: bool = flag(default=False)
     clock_ns: int = number(minimum=0)
     entropy: bytes = blob(minimum=LIMITS.entropy_bytes, maximum=4096)
     generation: int = number(default=0, always=True, minimum=0)
+    keep_connections: bool = flag(default=False)
 
 
 class ResumedResponse(Record):
