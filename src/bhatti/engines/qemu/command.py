@@ -10,8 +10,9 @@ MONITOR_FILE = 3
 """The file number at which QEMU inherits the listening socket of its monitor."""
 
 MACHINE_OPTIONS = {
-    # The clock chip is the kernel's only way to know the time at boot.
-    "microvm": "rtc=on",
+    # The clock chip is the kernel's only way to know the time at boot. PCI because Debian's kernel finds memory-mapped
+    # virtio devices through ACPI alone, and so loses what leaving PCI out would gain.
+    "microvm": "rtc=on,pcie=on",
     # Nothing that a server without disks, keyboard and mouse would not have: each costs the kernel a probe.
     "q35": "sata=off,smbus=off,hpet=off,vmport=off,i8042=off",
 }
@@ -52,7 +53,11 @@ class UserCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
-    """A machine to be started. Memory is in MiB; paths are absolute."""
+    """A machine to be started. Memory is in MiB; paths are absolute.
+
+    With `private`, what the guest writes to its memory stays in its process and the memory file as it is: many
+    machines can start from one. With `incoming`, the machine waits for a state to be loaded.
+    """
 
     binary: str
     name: str
@@ -66,6 +71,8 @@ class Hardware:
     drives: tuple[Drive, ...]
     card: TapCard | UserCard
     console: Path
+    private: bool = False
+    incoming: bool = False
 
 
 def machine_type(accelerator: Accelerator) -> str:
@@ -79,7 +86,6 @@ def machine_type(accelerator: Accelerator) -> str:
 
 def command_line(machine: Hardware) -> list[str]:
     """Return the program and its arguments."""
-    bus = _Bus(machine_type(machine.accelerator))
     return [
         machine.binary,
         *("-name", f"guest={machine.name},debug-threads=on"),
@@ -92,29 +98,23 @@ def command_line(machine: Hardware) -> list[str]:
         # What QEMU never needs once it runs, a guest that broke into it must not have either.
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *_processor(machine),
-        *_memory(machine, bus),
+        *_memory(machine),
         *("-kernel", str(machine.kernel), "-initrd", str(machine.initramfs)),
         *("-append", machine.kernel_arguments),
         *("-chardev", f"file,id=console,path={_escaped(machine.console)},append=on", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=monitor,fd={MONITOR_FILE},server=on,wait=off"),
         *("-mon", "chardev=monitor,mode=control"),
         *("-object", "rng-random,id=entropy,filename=/dev/urandom"),
-        *("-device", bus.device("virtio-rng", "rng=entropy")),
-        *(part for index, drive in enumerate(machine.drives) for part in _drive(index, drive, bus)),
-        *_card(machine.card, bus),
+        *("-device", _virtio("virtio-rng", "rng=entropy")),
+        *(part for index, drive in enumerate(machine.drives) for part in _drive(index, drive)),
+        *_card(machine.card),
+        *(("-incoming", "defer") if machine.incoming else ()),
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Bus:
-    """How virtio devices are attached to a machine type."""
-
-    machine: str
-
-    def device(self, kind: str, *options: str) -> str:
-        # On PCI without the registers of the time before virtio 1.0, which the kernel would look at first.
-        suffix = "device" if self.machine == "microvm" else "pci,disable-legacy=on"
-        return ",".join((f"{kind}-{suffix}", *options))
+def _virtio(kind: str, *options: str) -> str:
+    """Return a virtio device without the registers of the time before virtio 1.0, which kernels look at first."""
+    return ",".join((f"{kind}-pci,disable-legacy=on", *options))
 
 
 def _processor(machine: Hardware) -> list[str]:
@@ -123,26 +123,27 @@ def _processor(machine: Hardware) -> list[str]:
     return ["-accel", machine.accelerator, "-cpu", model, "-smp", str(machine.cpus)]
 
 
-def _memory(machine: Hardware, bus: _Bus) -> list[str]:
+def _memory(machine: Hardware) -> list[str]:
     # Memory is a shared mapping of a file, so that a snapshot need not copy it (migration capability x-ignore-shared).
-    backend = (
-        f"memory-backend-file,id=ram0,size={machine.memory_mib}M,mem-path={_escaped(machine.memory_file)},share=on"
-    )
-    kind = f"{bus.machine},memory-backend=ram0,{MACHINE_OPTIONS[bus.machine]}"
+    share = "off" if machine.private else "on"
+    file = _escaped(machine.memory_file)
+    backend = f"memory-backend-file,id=ram0,size={machine.memory_mib}M,mem-path={file},share={share}"
+    kind = machine_type(machine.accelerator)
+    kind = f"{kind},memory-backend=ram0,{MACHINE_OPTIONS[kind]}"
     return ["-m", f"{machine.memory_mib}M", "-object", backend, "-machine", kind]
 
 
-def _drive(index: int, drive: Drive, bus: _Bus) -> list[str]:
+def _drive(index: int, drive: Drive) -> list[str]:
     name = SERIAL_NAMES[index] if index < len(SERIAL_NAMES) else f"volume{index - len(SERIAL_NAMES)}"
     options = [f"driver=raw,node-name={name}", f"read-only={'on' if drive.read_only else 'off'}"]
     if not drive.read_only:
         # Blocks that the guest frees become holes in the file again.
         options.append("discard=unmap,detect-zeroes=unmap")
     options.append(f"file.driver=file,file.filename={_escaped(drive.path)}")
-    return ["-blockdev", ",".join(options), "-device", bus.device("virtio-blk", f"drive={name}", f"serial={name}")]
+    return ["-blockdev", ",".join(options), "-device", _virtio("virtio-blk", f"drive={name}", f"serial={name}")]
 
 
-def _card(card: TapCard | UserCard, bus: _Bus) -> list[str]:
+def _card(card: TapCard | UserCard) -> list[str]:
     if isinstance(card, TapCard):
         backend = f"tap,id=net0,ifname={card.tap},script=no,downscript=no"
     else:
@@ -151,10 +152,8 @@ def _card(card: TapCard | UserCard, bus: _Bus) -> list[str]:
             options.append("restrict=on")
         options += [f"hostfwd=tcp:127.0.0.1:0-{card.address}:{port}" for port in card.forwards]
         backend = ",".join(options)
-    device = ["netdev=net0", f"mac={card.mac}"]
-    if bus.machine != "microvm":
-        device.append("romfile=")  # nobody boots from the network
-    return ["-netdev", backend, "-device", bus.device("virtio-net", *device)]
+    # Without a ROM: nobody boots from the network.
+    return ["-netdev", backend, "-device", _virtio("virtio-net", "netdev=net0", f"mac={card.mac}", "romfile=")]
 
 
 def _escaped(path: Path) -> str:

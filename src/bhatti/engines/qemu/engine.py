@@ -7,7 +7,7 @@ from typing import Self
 
 import anyio
 
-from bhatti.engines.base import Capabilities, Engine, Finding, Machine, ProgressCallback
+from bhatti.engines.base import Capabilities, Engine, Finding, Machine, ProgressCallback, SnapshotReport
 from bhatti.engines.qemu import console, doctor
 from bhatti.engines.qemu.host import QemuHost, open_host
 from bhatti.engines.qemu.machine import QemuMachine, sandbox_exists
@@ -16,7 +16,8 @@ from bhatti.engines.qemu.record import Phase, read_record, wreck
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import CorruptData, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
-from bhatti.model.sandbox import SandboxSpec, checked_name
+from bhatti.model.lifecycle import Event, after
+from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
 
 log = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class QemuEngine(Engine):
         bridged = self._host.networks.new.kind == "bridge"
         return Capabilities(
             own_kernel=True,
-            pause=False,
-            memory_snapshot=False,
+            pause=True,
+            memory_snapshot=True,
             fork=False,
             bridge_network=bridged,
             hotplug_volumes=False,
@@ -90,9 +91,10 @@ class QemuEngine(Engine):
         for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
             await self._adopt_one(directory)
         await self._end_strays()
-        running = {name for name, machine in self._machines.items() if machine.record.phase is Phase.RUNNING}
+        # A stopped machine keeps its tap and address: its memory knows them.
+        kept = {name for name, machine in self._machines.items() if machine.record.phase is not Phase.FAILED}
         for network in self._host.networks.known.values():
-            swept = await network.sweep(running)
+            swept = await network.sweep(kept)
             if swept:
                 log.warning("removed the network devices of %s, which do not run", ", ".join(swept))
         return await self.list()
@@ -111,6 +113,56 @@ class QemuEngine(Engine):
                 del self._machines[spec.id]
             raise
         return await machine.look()
+
+    async def pause(self, sandbox_id: str) -> Machine:
+        """See `Engine.pause`."""
+        machine = self._machine(sandbox_id)
+        if (await machine.look()).temperature is not Temperature.WARM:
+            await machine.pause()
+        return await machine.look()
+
+    async def resume(self, sandbox_id: str) -> Machine:
+        """See `Engine.resume`."""
+        machine = self._machine(sandbox_id)
+        seen = await machine.look()
+        if seen.temperature is Temperature.COLD:
+            machine.link()  # raises: it has none
+        if seen.temperature is Temperature.WARM:
+            await machine.resume()
+        return await machine.look()
+
+    async def stop(self, sandbox_id: str, *, memory: bool = True) -> Machine:
+        """See `Engine.stop`."""
+        machine = self._machine(sandbox_id)
+        after((await machine.look()).status, Event.STOP, sandbox=machine.spec.name)
+        await machine.stop(memory=memory)
+        return await machine.look()
+
+    async def start(
+        self, sandbox_id: str, *, require_memory: bool = False, progress: ProgressCallback | None = None
+    ) -> Machine:
+        """See `Engine.start`."""
+        machine = self._machine(sandbox_id)
+        after((await machine.look()).status, Event.START, sandbox=machine.spec.name)
+        await machine.start(progress or _nobody_asked, require_memory=require_memory)
+        return await machine.look()
+
+    async def ensure_hot(self, sandbox_id: str) -> Machine:
+        """See `Engine.ensure_hot`."""
+        machine = self._machine(sandbox_id)
+        seen = await machine.look()
+        if seen.status is Status.STOPPED:
+            return await self.start(sandbox_id)
+        if seen.temperature is Temperature.WARM:
+            await machine.resume()
+        machine.link()  # raises unless it is hot now
+        return await machine.look()
+
+    async def verify_snapshot(self, sandbox_id: str, *, probe: bool = False) -> SnapshotReport:
+        """See `Engine.verify_snapshot`."""
+        machine = self._machine(sandbox_id)
+        after((await machine.look()).status, Event.START, sandbox=machine.spec.name)
+        return await machine.verify(probe=probe)
 
     async def destroy(self, sandbox_id: str) -> None:
         """See `Engine.destroy`."""

@@ -27,6 +27,11 @@ class MachineFiles:
         return self.directory / "ram"
 
     @property
+    def state(self) -> Path:
+        """What QEMU knows of a stopped machine's devices; of a fork's first stop, its memory too."""
+        return self.directory / "state"
+
+    @property
     def layer(self) -> Path:
         """What the guest has written."""
         return self.directory / "layer.ext4"

@@ -6,9 +6,13 @@ from bhatti.engines.qemu.command import Drive, Hardware
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.network import Plug
+from bhatti.engines.qemu.record import Frame
 from bhatti.images.cmdline import kernel_arguments
 from bhatti.images.store import BootFiles
 from bhatti.model.sandbox import SandboxSpec
+
+STATE_MIB = 64
+"""What a saved state may have beyond the machine's memory: the devices, and 9 bytes for each page."""
 
 
 def machine_name(sandbox_id: str) -> str:
@@ -51,7 +55,37 @@ def plan_hardware(
     )
 
 
+def frame_of(hardware: Hardware) -> Frame:
+    """Return what must be remembered of a machine to make the same one again."""
+    return Frame(
+        kernel=str(hardware.kernel),
+        initramfs=str(hardware.initramfs),
+        kernel_arguments=hardware.kernel_arguments,
+        drives=tuple((str(drive.path), drive.read_only) for drive in hardware.drives),
+        private=hardware.private,
+    )
+
+
+def same_hardware(host: QemuHost, spec: SandboxSpec, files: MachineFiles, frame: Frame, plug: Plug) -> Hardware:
+    """Return the machine of `frame` again, waiting for a state to be loaded."""
+    return Hardware(
+        binary=host.binary,
+        name=machine_name(spec.id),
+        accelerator=host.verdict.accelerator,
+        cpus=spec.cpus,
+        memory_mib=spec.memory_mib,
+        memory_file=files.memory,
+        kernel=Path(frame.kernel),
+        initramfs=Path(frame.initramfs),
+        kernel_arguments=frame.kernel_arguments,
+        drives=tuple(Drive(Path(path), read_only) for path, read_only in frame.drives),
+        card=plug.card,
+        console=files.console,
+        incoming=True,
+    )
+
+
 def largest_file_bytes(hardware: Hardware) -> int:
     """Return the size of the largest file that the machine has any business writing."""
     sizes = [drive.path.stat().st_size for drive in hardware.drives if not drive.read_only]
-    return max(hardware.memory_mib << 20, 64 << 20, *sizes)
+    return max((hardware.memory_mib + STATE_MIB) << 20, *sizes)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -20,12 +20,37 @@ COMMAND_TIMEOUT_S = 10.0
 EventListener = Callable[[qmp_protocol.Event], None]
 
 
+class EventQueue:
+    """The events of one name, in order; made by `Monitor.events`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._items: asyncio.Queue[qmp_protocol.Event | BhattiError] = asyncio.Queue()
+
+    def put(self, item: qmp_protocol.Event | BhattiError) -> None:
+        """Take an event, if it is one of ours, or the end of the connection."""
+        if isinstance(item, BhattiError) or item.name == self.name:
+            self._items.put_nowait(item)
+
+    async def next(self, *, timeout_s: float) -> qmp_protocol.Event:
+        """Return the next event. Raises `Unavailable` (code `monitor-unavailable`). Safe to cancel."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                item = await self._items.get()
+        except TimeoutError as error:
+            raise Unavailable(f"no event {self.name} within {timeout_s:g} s", code="monitor-unavailable") from error
+        if isinstance(item, BhattiError):
+            raise item
+        return item
+
+
 class Monitor(asyncio.Protocol):
     """One connection; several commands may be under way at once. Made by `connect`, ended by `aclose`."""
 
     def __init__(self, on_event: EventListener | None = None) -> None:
         self._protocol = qmp_protocol.QmpProtocol()
         self._on_event = on_event
+        self._queues: list[EventQueue] = []
         self._transport: asyncio.Transport | None = None
         self._waiting: dict[int, asyncio.Future[qmp_protocol.Reply]] = {}
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -68,6 +93,16 @@ class Monitor(asyncio.Protocol):
         self._flush()
         return await self._answer(number, command, timeout_s)
 
+    @contextlib.contextmanager
+    def events(self, name: str) -> Iterator["EventQueue"]:
+        """Collect the events called `name` that come from now on, for as long as the block lasts."""
+        queue = EventQueue(name)
+        self._queues.append(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.remove(queue)
+
     async def give_file(self, name: str, file: int) -> None:
         """Hand an open file to QEMU, which knows it as `name` from then on (`fd:NAME` in a migration address).
 
@@ -78,7 +113,10 @@ class Monitor(asyncio.Protocol):
         # The file must travel with the order. asyncio has no call for that, so this one write goes around it; nothing
         # of ours is ever left in its buffer, orders being far smaller than a socket's.
         with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as raw:
-            socket.send_fds(raw, [self._protocol.data_to_send()], [file])
+            try:
+                socket.send_fds(raw, [self._protocol.data_to_send()], [file])
+            except OSError as error:
+                raise Unavailable(f"qemu took no file: {error.strerror}", code="monitor-unavailable") from error
         await self._answer(number, "getfd", COMMAND_TIMEOUT_S)
 
     async def quit(self) -> None:
@@ -155,6 +193,8 @@ class Monitor(asyncio.Protocol):
         if isinstance(message, qmp_protocol.Event):
             if self._on_event is not None:
                 self._on_event(message)
+            for queue in self._queues:
+                queue.put(message)
         elif isinstance(message, qmp_protocol.Ready):
             if not self._ready.done():
                 self._ready.set_result(message.version)
@@ -171,6 +211,8 @@ class Monitor(asyncio.Protocol):
             self._transport.write(data)
 
     def _fail(self, error: BhattiError) -> None:
+        for queue in self._queues:
+            queue.put(error)
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(error)

@@ -19,12 +19,35 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Phase(enum.StrEnum):
-    """How far a machine has come. Found at start, `creating` and `destroying` mean: undo, finish."""
+    """How far a machine has come, and what the next engine does about it.
+
+    `creating` and `destroying` mean: undo, finish. `stopping`: if it still lives, it goes on running. `starting`: it is
+    stopped again, its snapshot untouched. `restored`: its snapshot is spent and it may have run; the rest of the start
+    is done again.
+    """
 
     CREATING = "creating"
     RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RESTORED = "restored"
     FAILED = "failed"
     DESTROYING = "destroying"
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True):
+    """The machine that QEMU was last told to be, so far as the request and the host do not say it.
+
+    `drives` are paths and whether they are read-only, in the guest's order. `private` says that the memory is mapped
+    privately from another machine's: it is in no file of this one.
+    """
+
+    kernel: str
+    initramfs: str
+    kernel_arguments: str
+    drives: tuple[tuple[str, bool], ...]
+    private: bool = False
 
 
 class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +55,7 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `pid` and `start_time` are of the process (0: none yet), valid while the host's boot id is `boot_id`; `forwards`
     maps guest ports to ports of the host's loopback (user-mode network); `created_at` is in seconds since the epoch.
+    `no_memory` says why a stopped machine has no memory to come back with; `generation` counts its identities.
     """
 
     version: int = 1
@@ -45,6 +69,10 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
     address: str = ""
     forwards: dict[int, int] = {}
     accelerator: str = ""
+    frame: Frame | None = None
+    no_memory: str = ""
+    generation: int = 0
+    agent: str = ""
     how: str = "booted"
     why: str = ""
     timings_ms: dict[str, float] = {}

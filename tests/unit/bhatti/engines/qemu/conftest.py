@@ -53,9 +53,10 @@ def settings(tmp_path: Path) -> QemuSettings:
 
 @pytest.fixture
 def nobody_waits_for_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a machine count as running as soon as QEMU does, since its guest has no agent."""
+    """Let a machine count as running as soon as QEMU does, since its guest has no agent to be told or asked."""
 
     async def at_once(machine: QemuMachine) -> None:
         return None
 
-    monkeypatch.setattr(QemuMachine, "_wait_for_agent", at_once)
+    for question in ("_wait_for_agent", "_tell_resumed", "_tell_time", "_write_back"):
+        monkeypatch.setattr(QemuMachine, question, at_once)

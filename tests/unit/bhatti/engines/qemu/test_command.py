@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tests.unit.bhatti.engines.qemu.conftest import StartQemu
 
+from bhatti.engines.qemu.accelerator import Accelerator
 from bhatti.engines.qemu.command import Drive, Hardware, TapCard, UserCard, command_line, machine_type
 from bhatti.engines.qemu.qmp import Monitor
 
@@ -45,6 +46,16 @@ def test_memory_is_a_shared_file_so_that_snapshots_need_not_copy_it(machine: Har
     assert value_of(command, "-machine").startswith("q35,memory-backend=ram0,")
 
 
+def test_private_memory_leaves_the_file_as_it_is(machine: Hardware) -> None:
+    command = command_line(dataclasses.replace(machine, private=True))
+    assert f"mem-path={machine.memory_file},share=off" in value_of(command, "-object")
+
+
+def test_a_machine_waits_for_its_state_if_told_so(machine: Hardware) -> None:
+    assert "-incoming" not in command_line(machine)
+    assert value_of(command_line(dataclasses.replace(machine, incoming=True)), "-incoming") == "defer"
+
+
 def test_commas_in_paths_are_not_options(machine: Hardware) -> None:
     assert any(part.endswith("layer,, one") for part in command_line(machine))
 
@@ -59,7 +70,6 @@ def test_microvm_is_for_kvm_alone(machine: Hardware) -> None:
     command = command_line(dataclasses.replace(machine, accelerator="kvm"))
     assert value_of(command, "-machine").startswith("microvm,")
     assert value_of(command, "-cpu") == "host"
-    assert not any("-pci" in part for part in command)
 
 
 def test_a_tap_is_named_and_no_script_is_run(machine: Hardware) -> None:
@@ -81,13 +91,18 @@ def test_later_drives_are_volumes(machine: Hardware) -> None:
     assert names == ["base", "agent", "config", "layer", "volume0", "volume1"]
 
 
+@pytest.mark.parametrize("accelerator", ["tcg", "kvm"])
 @pytest.mark.parametrize("card", [USER, dataclasses.replace(USER, outside=False)])
 @pytest.mark.anyio
 async def test_qemu_accepts_the_command_line(
-    start_qemu: StartQemu, machine: Hardware, card: UserCard, tmp_path: Path
+    start_qemu: StartQemu, machine: Hardware, card: UserCard, accelerator: Accelerator, tmp_path: Path
 ) -> None:
-    """Everything but the kernel, which is an empty file here, is built by the real QEMU, sandboxed."""
-    command = command_line(dataclasses.replace(machine, card=card))
+    """Everything but the kernel, which is an empty file here, is built by the real QEMU, sandboxed.
+
+    Where there is no KVM, emulation takes its place in the command line for it.
+    """
+    command = command_line(dataclasses.replace(machine, card=card, accelerator=accelerator))
+    command = [{"kvm": "tcg", "host": "max"}.get(part, part) for part in command]
     start = command.index("-nodefaults")
     without = {"-kernel": 2, "-initrd": 2, "-append": 2, "-chardev": 2, "-mon": 2, "-serial": 2}
     arguments, rest = ["-S"], command[start:]

@@ -57,4 +57,13 @@ def test_files_are_bounded_by_the_largest_that_is_due(tmp_path: Path, host: Qemu
     make_disk(files, 1024)
     hardware = plan.plan_hardware(host, SPEC, files, stub_guest(tmp_path, HANG), [tmp_path], PLUG)
     assert plan.largest_file_bytes(hardware) == 1024 << 20
-    assert plan.largest_file_bytes(dataclasses.replace(hardware, memory_mib=2048)) == 2048 << 20
+    with_state = (2048 + plan.STATE_MIB) << 20
+    assert plan.largest_file_bytes(dataclasses.replace(hardware, memory_mib=2048)) == with_state
+
+
+def test_the_same_machine_can_be_made_again_and_waits_for_its_state(tmp_path: Path, host: QemuHost) -> None:
+    files = MachineFiles(tmp_path)
+    hardware = plan.plan_hardware(host, SPEC, files, stub_guest(tmp_path, HANG), [tmp_path], PLUG)
+    again = plan.same_hardware(host, SPEC, files, plan.frame_of(hardware), PLUG)
+    assert again == dataclasses.replace(hardware, incoming=True)
+    assert command_line(again) == [*command_line(hardware), "-incoming", "defer"]

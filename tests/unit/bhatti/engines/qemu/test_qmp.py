@@ -54,6 +54,22 @@ async def test_events_reach_the_listener(start_qemu: StartQemu, tmp_path: Path) 
     assert [event.name for event in events] == ["STOP", "RESUME"]
 
 
+async def test_events_of_one_name_are_collected_while_somebody_listens(
+    start_qemu: StartQemu, tmp_path: Path
+) -> None:
+    process = await start_qemu("-M", "none", "-S")
+    async with await qmp.Monitor.connect(tmp_path / "qmp.sock", timeout_s=20) as monitor:
+        with monitor.events("STOP") as stops:
+            await monitor.execute("cont")
+            await monitor.execute("stop")
+            assert (await stops.next(timeout_s=5)).name == "STOP"
+            with pytest.raises(Unavailable, match=r"no event STOP within 0\.01 s"):
+                await stops.next(timeout_s=0.01)
+            await process.end()
+            with pytest.raises(Unavailable, match="closed its monitor"):
+                await stops.next(timeout_s=5)
+
+
 async def test_a_file_is_handed_over(start_qemu: StartQemu, tmp_path: Path) -> None:
     await start_qemu()
     (tmp_path / "file").write_text("x")
