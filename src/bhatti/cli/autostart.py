@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 import sys
 import time
 
@@ -45,21 +44,22 @@ def start() -> None:
     log = paths.log_path()
     os.makedirs(paths.state_dir(), mode=0o700, exist_ok=True)  # noqa: PTH103  # paths are text here
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_inheritable(writer, True)
     try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "ab") as sink:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "bhatti.daemon", "serve", "--ready-fd", str(writer)],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                pass_fds=(writer,),
-                start_new_session=True,
-                cwd="/",
-            )
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "bhatti.daemon", "serve", "--ready-fd", str(writer)],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,  # a Ctrl-C at our terminal is not for it
+        )
     finally:
         os.close(writer)
-    sys.stderr.write(f"bhatti: no daemon is running; started one (pid {process.pid}, log {log})\n")
+    sys.stderr.write(f"bhatti: no daemon is running; started one (pid {pid}, log {log})\n")
     with os.fdopen(reader, "rb") as answers:
         said = answers.readline()
     if said == b"ready\n":

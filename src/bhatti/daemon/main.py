@@ -77,6 +77,7 @@ def first(error: BaseException) -> BhattiError | None:
 def _serve(configured: settings.Settings, ready: Ready) -> None:
     from bhatti.daemon.lifetime import live  # a quarter of a second of imports that the works do not need
 
+    os.chdir("/")  # whatever directory we were started in may be unmounted or removed
     logs.set_up(configured)
     if configured.detect_blocking:
         _detect_blocking()

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -13,7 +14,7 @@ from bhatti.cli.commands.sandbox import make
 from bhatti.cli.running import shell_code
 from bhatti.cli.session import client, env_option, environment, json_option, print_json, shape_options
 from bhatti.cli.trailing import NamedCommand, TrailingCommand
-from bhatti.errors import BhattiError, NotFound
+from bhatti.errors import BhattiError, Busy, NotFound
 from bhatti.operations import table, types
 from bhatti.sdk.client import Client
 from bhatti.sdk.execution import STDERR, STDOUT, Execution
@@ -137,6 +138,12 @@ def run(
                 _remove(caller, sandbox)
 
 
+REMOVE_S = 30.0
+"""Expected: some milliseconds; a machine that has to be killed takes seconds."""
+
+BUSY_S = 0.1
+
+
 class Ended(SystemExit):
     """A signal has asked this process to end, and what it holds is to be removed on the way out."""
 
@@ -160,8 +167,17 @@ def _remove(caller: Client, sandbox: types.Sandbox) -> None:
     """Remove the sandbox whatever the signals; if that cannot be done, say what is left."""
     ignored = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     caller.close()  # an interrupted answer may be on the way on the connection that we had
+    deadline = time.monotonic() + REMOVE_S
     try:
-        caller.call(table.SANDBOX_DESTROY, id=sandbox.id)
+        while True:
+            try:
+                caller.call(table.SANDBOX_DESTROY, id=sandbox.id)
+            except Busy:  # somebody else is removing it: wait for how that ends
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(BUSY_S)
+            else:
+                break
     except NotFound:
         pass
     except BhattiError as err:

@@ -1,5 +1,6 @@
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,12 @@ def flags(directory: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def umask() -> None:
-    os.umask(0o022)  # main sets it for a process of its own
+def own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """What main changes about its process is as it was afterwards."""
+    monkeypatch.chdir(tmp_path)
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def test_a_work_answers_with_json(capsysbinary: pytest.CaptureFixture[bytes], directory: Path) -> None:

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+from tests.daemons import Daemon
+from tests.unit.bhatti.cli.conftest import Bhatti
+
+
+def test_what_is_written_is_read_back(served: Daemon, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 4000
+    path = str(tmp_path / "new" / "file")
+    assert served.out("file", "write", "one", path, "--mode", "0600", stdin=data) == b"ok\n"
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    assert served.out("file", "read", "one", path) == data
+    assert served.out("file", "write", "one", path, "--json", stdin=b"") == b'{"status":"ok"}\n'
+    assert served.out("file", "read", "one", path) == b""
+
+
+def test_a_file_is_uploaded_as_it_is(served: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "from").write_bytes(b"x" * 1_000_000)
+    with (tmp_path / "from").open("rb") as source:
+        assert served.popen("file", "write", "one", f"{tmp_path}/to", stdin=source).wait(20) == 0
+    assert (tmp_path / "to").read_bytes() == b"x" * 1_000_000
+
+
+def test_some_lines_are_read(bhatti: Bhatti, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a\nb\nc\n")
+    path = str(tmp_path / "file")
+    assert bhatti("file", "read", "one", path, "--offset", "2", "--limit", "1").out == "b\n"
+    assert bhatti("file", "read", "one", path, "--max-bytes", "3").out == "a\nb"
+    assert bhatti("file", "read", "one", path, "--json").json() == {
+        "path": path,
+        "size": 6,
+        "mode": "0644",
+        "content": "a\nb\nc\n",
+    }
+
+
+def test_a_directory_is_listed(bhatti: Bhatti, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir(mode=0o755)
+    (tmp_path / "file").write_bytes(b"12345")
+    lines = bhatti("file", "ls", "one", str(tmp_path)).out.splitlines()
+    assert lines[0].split() == ["MODE", "SIZE", "MODIFIED", "NAME"]
+    assert lines[1].startswith("drwxr-xr-x")
+    assert lines[2].split()[:2] == ["-rw-r--r--", "5"]
+    assert [entry["name"] for entry in bhatti("file", "ls", "one", str(tmp_path), "--json").json()] == ["dir", "file"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["read", "one", "/no/such"], 4),
+        (["ls", "one", "/no/such"], 4),
+        (["ls", "one", "/etc/passwd"], 1),
+        (["read", "one", "/etc"], 1),
+        (["read", "nobody", "/etc/passwd"], 4),
+        (["read", "one"], 2),
+        (["read", "one", ""], 2),
+    ],
+)
+def test_what_cannot_be_done_is_told(bhatti: Bhatti, arguments: list[str], code: int) -> None:
+    done = bhatti("file", *arguments)
+    assert (done.code, done.out) == (code, "")
+    assert done.err.startswith("bhatti: ")
+
+
+def test_what_cannot_be_written_is_told(served: Daemon) -> None:
+    for arguments, code in (("/etc/passwd/x", 1), ("/etc", 1)):
+        done = served.bhatti("file", "write", "one", arguments, stdin=b"x" * 3_000_000)
+        assert done.returncode == code
+        assert b"Traceback" not in done.stderr
+    assert served.bhatti("file", "write", "one", "/tmp/x", "--mode", "rwx", stdin=b"").returncode == 2
+
+
+def test_the_group_alone_shows_its_help(bhatti: Bhatti) -> None:
+    done = bhatti("file")
+    assert done.code == 2
+    assert "Usage: bhatti file" in done.err

@@ -1,0 +1,47 @@
+import subprocess
+import sys
+from contextlib import AbstractContextManager
+
+from tests.daemons import Daemon
+from tests.terminals import Screen, screen
+from tests.unit.bhatti.cli.conftest import Bhatti
+
+
+def person_at(served: Daemon, *arguments: str) -> AbstractContextManager[tuple[Screen, "subprocess.Popen[bytes]"]]:
+    command = (sys.executable, "-m", "bhatti", *arguments)
+    return screen(*command, env=served.env, cwd=str(served.directory))
+
+
+def test_a_shell_is_a_terminal_in_the_sandbox(served: Daemon) -> None:
+    with person_at(served, "shell", "one", "--", "sh", "-c", "echo ready; exec sh") as (person, process):
+        person.wait_for(b"ready")
+        person.type(b"stty size; tty\n")
+        person.wait_for(b"24 80")
+        person.type(b"exit 5\n")
+        assert process.wait(10) == 5
+
+
+def test_a_person_detaches_and_comes_back(served: Daemon, bhatti: Bhatti) -> None:
+    with person_at(served, "shell", "one", "--", "sh", "-c", "echo ready; exec cat") as (person, process):
+        person.wait_for(b"ready")
+        (session,) = [found for found in bhatti("ps", "one", "--json").json() if found["running"]]
+        assert session["attached"] is True
+        person.type(b"\x1c")
+        person.wait_for(f"--session {session['session_id']}".encode())
+        assert process.wait(10) == 0
+    row = bhatti("ps", "one").out.splitlines()[-1].split()
+    assert (row[0], row[-2:]) == (session["session_id"], ["yes", "no"])
+    with person_at(served, "shell", "one", "-s", session["session_id"]) as (person, process):
+        person.wait_for(b"ready")
+        person.type(b"\x04")
+        assert process.wait(10) == 0
+
+
+def test_without_a_terminal_there_is_no_shell(bhatti: Bhatti) -> None:
+    done = bhatti("shell", "one")
+    assert done.code == 2
+    assert "bhatti exec one" in done.err
+
+
+def test_sessions_of_nobody_are_an_error(bhatti: Bhatti) -> None:
+    assert bhatti("ps", "nobody").code == 4
