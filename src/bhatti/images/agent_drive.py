@@ -41,7 +41,7 @@ another C library. In the drive's copies these names are replaced by one that ne
 _NOWHERE = b"/run/bhatti/-"
 
 
-def unpack_runtime(packages_root: Path, into: Path, python: str) -> None:
+def lay_out_runtime(packages_root: Path, into: Path, python: str) -> None:
     """Lay the interpreter `python` (such as `python3.11`) out in `into`, from packages unpacked in `packages_root`.
 
     Raises `CorruptData` when a file that must be in those packages is not there.
@@ -60,6 +60,18 @@ def unpack_runtime(packages_root: Path, into: Path, python: str) -> None:
     # Without docstrings and assertions: a third of the memory and reading time of the code that the agent imports.
     unpacked = [*interpreter(into)[:-1], str(packages_root / "usr/bin" / python)]
     compile_tree(unpacked, stdlib, library / python, optimize=2, left_out=sorted(LEFT_OUT))
+
+
+def pack_runtime(tree: Path, archive: Path) -> None:
+    """Put the directory `tree` into one file, which is synced and checked faster than hundreds."""
+    fixed = ("--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@1")
+    run_program(["tar", "-C", tree, *fixed, "-cf", archive, "."])
+
+
+def unpack_runtime(archive: Path, into: Path) -> None:
+    """Make the directory `into` from what `pack_runtime` packed."""
+    into.mkdir()
+    run_program(["tar", "-C", into, "-xf", archive])
 
 
 def compile_tree(python: list[str], source: Path, into: Path, *, optimize: int, left_out: Iterable[str] = ()) -> None:

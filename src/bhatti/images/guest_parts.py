@@ -5,7 +5,6 @@ own code: they are made again whenever this installation's code differs from the
 """
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from bhatti.images.kernel import extract_vmlinux, kernel_release
 from bhatti.images.packages import Apt, Package
 
 KERNEL_RECIPE = 1
-RUNTIME_RECIPE = 4
+RUNTIME_RECIPE = 5
 DRIVES_RECIPE = 1
 """Raise one when the code that makes that part changes: what exists is then made again."""
 
@@ -114,10 +113,9 @@ class PartsBuilder:
         return kernel, runtime
 
     def _make_kernel(self, apt: Apt, progress: Progress) -> Artefact:
-        concrete = next(
-            apt.candidate(name) for name in apt.candidate(KERNEL_PACKAGE).depends if name.startswith("linux-image-")
-        )
-        packages = [concrete, apt.candidate("busybox-static")]
+        (newest,) = apt.candidates(KERNEL_PACKAGE)
+        concrete = next(name for name in newest.depends if name.startswith("linux-image-"))
+        packages = apt.candidates(concrete, "busybox-static")
         existing = self._existing("kernel", KERNEL_RECIPE, packages)
         if existing is not None:
             return existing
@@ -142,18 +140,20 @@ class PartsBuilder:
         return made
 
     def _make_runtime(self, apt: Apt, progress: Progress) -> Artefact:
-        minimal = next(name for name in apt.candidate(PYTHON_PACKAGE).depends if name.startswith("python3."))
+        (newest,) = apt.candidates(PYTHON_PACKAGE)
+        minimal = next(name for name in newest.depends if name.startswith("python3."))
         python = minimal.removesuffix("-minimal")
-        names = (minimal, f"lib{minimal}", f"lib{python}-stdlib", *LIBRARY_PACKAGES)
-        packages = [apt.candidate(name) for name in names]
+        packages = apt.candidates(minimal, f"lib{minimal}", f"lib{python}-stdlib", *LIBRARY_PACKAGES)
         existing = self._existing("runtime", RUNTIME_RECIPE, packages)
         if existing is not None:
             return existing
         progress("agent's Python", 0, 1)
         with self._artefacts.staging() as work:
-            unpacked, files = work / "unpacked", work / "files"
+            unpacked, tree, files = work / "unpacked", work / "tree", work / "files"
+            files.mkdir()
             apt.download(packages, unpacked)
-            agent_drive.unpack_runtime(unpacked, files, python)
+            agent_drive.lay_out_runtime(unpacked, tree, python)
+            agent_drive.pack_runtime(tree, files / "runtime.tar")
             made = self._artefacts.commit(files, "runtime", RUNTIME_RECIPE, _versions(packages))
         progress("agent's Python", 1, 1)
         return made
@@ -198,8 +198,7 @@ class PartsBuilder:
             files = work / "files"
             files.mkdir()
             tree = work / "tree"
-            shutil.copytree(runtime.directory, tree)
-            (tree / "manifest.json").unlink()
+            agent_drive.unpack_runtime(runtime.directory / "runtime.tar", tree)
             agent_drive.make_agent_drive(files / "agent.ext4", tree, held_lock=lock)
             made = self._artefacts.commit(files, "agent", DRIVES_RECIPE, inputs)
         progress("agent drive", 1, 1)

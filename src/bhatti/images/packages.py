@@ -56,19 +56,17 @@ class Apt:
         except EngineFailure as failure:
             self._update_failure = failure
 
-    def candidate(self, name: str) -> Package:
-        """Return the package `name` in the version that apt would install; raises `EngineFailure`."""
+    def candidates(self, *names: str) -> list[Package]:
+        """Return the packages `names`, each in the version that apt would install; raises `EngineFailure`."""
         try:
-            text = self._run("apt-cache", "show", "--no-all-versions", name)
+            text = self._run("apt-cache", "show", "--no-all-versions", *names)
         except EngineFailure as failure:
-            if self._update_failure is not None:
-                raise self._update_failure from failure
-            raise EngineFailure(
-                f"no package {name!r} in the apt sources of this host",
-                hint="images are built from Debian 12 or newer; add its sources and run the same again",
-                code="package-not-found",
-            ) from failure
-        return parse_package(text)
+            raise self._update_failure or _unknown(list(names)) from failure
+        found = {package.name: package for package in map(parse_package, text.strip().split("\n\n"))}
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise self._update_failure or _unknown(missing)
+        return [found[name] for name in names]
 
     def download(self, packages: list[Package], into: Path) -> None:
         """Download `packages` and unpack all of them into the directory `into`."""
@@ -101,9 +99,17 @@ class Apt:
         return run_program([program, *options, *arguments], cwd=cwd, held_lock=self._held_lock)
 
 
+def _unknown(names: list[str]) -> EngineFailure:
+    return EngineFailure(
+        f"not in the apt sources of this host: {', '.join(names)}",
+        hint="images are built from Debian 12 or newer; add its sources and run the same again",
+        code="package-not-found",
+    )
+
+
 def parse_package(text: str) -> Package:
-    """Read the first paragraph of `apt-cache show`."""
-    fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", text.split("\n\n")[0], flags=re.MULTILINE))
+    """Read a paragraph of `apt-cache show`."""
+    fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", text, flags=re.MULTILINE))
     relations = f"{fields.get('Pre-Depends', '')},{fields.get('Depends', '')}".split(",")
     depends = (item.split("|")[0].split("(")[0].split(":")[0].strip() for item in relations)
     return Package(fields["Package"], fields["Version"], tuple(name for name in depends if name))

@@ -12,22 +12,23 @@ from bhatti.images.agent_drive import (
     EXTENSIONS,
     FOREIGN_PATHS,
     interpreter,
+    lay_out_runtime,
     lohar_digest,
     lohar_modules,
     lohar_source,
     make_agent_drive,
+    pack_runtime,
     start_command,
     unpack_runtime,
 )
-from bhatti.images.artefacts import Artefact
+from bhatti.images.artefacts import Artefact, file_sha256
 
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
 def tree(runtime: Artefact, tmp_path: Path) -> Path:
-    shutil.copytree(runtime.directory, tmp_path / "tree")
-    (tmp_path / "tree/manifest.json").unlink()
+    unpack_runtime(runtime.checked("runtime.tar"), tmp_path / "tree")
     return tmp_path / "tree"
 
 
@@ -54,6 +55,12 @@ def test_the_drives_python_obeys_neither_environment_nor_preload_file(tree: Path
     for name in ("ld.so", "libc.so.6"):
         content = (tree / "lib" / name).read_bytes()
         assert not any(path in content for path in FOREIGN_PATHS)
+
+
+def test_equal_runtimes_are_packed_into_equal_files(tree: Path, runtime: Artefact, tmp_path: Path) -> None:
+    (tree / "run").unlink(missing_ok=True)
+    pack_runtime(tree, tmp_path / "again.tar")
+    assert file_sha256(tmp_path / "again.tar") == runtime.sha256("runtime.tar")
 
 
 def test_there_are_no_sources_on_the_drive(tree: Path) -> None:
@@ -114,4 +121,4 @@ def test_all_modules_of_lohar_are_known_by_name() -> None:
 def test_packages_without_a_library_that_is_needed_are_corrupt(tmp_path: Path) -> None:
     (tmp_path / "packages").mkdir()
     with pytest.raises(CorruptData, match=r"do not contain ld-linux-x86-64\.so\.2"):
-        unpack_runtime(tmp_path / "packages", tmp_path / "runtime", "python3.11")
+        lay_out_runtime(tmp_path / "packages", tmp_path / "runtime", "python3.11")

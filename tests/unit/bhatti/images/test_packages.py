@@ -12,9 +12,6 @@ Pre-Depends: first
 Depends: linux-image-6.1.0-1-cloud-amd64 (= 6.1.1-1), libc6:any (>= 2), one | other
 Description: text
  with a continuation: that is no field
-
-Package: linux-image-cloud-amd64
-Version: 5.0
 """
 
 
@@ -39,20 +36,23 @@ def apt(tmp_path_factory: pytest.TempPathFactory) -> Apt:
 
 @pytest.mark.timeout(120)
 def test_a_package_is_found_downloaded_and_unpacked_without_being_installed(apt: Apt, tmp_path: Path) -> None:
-    package = apt.candidate("busybox-static")
-    assert package.version
+    busybox, python = apt.candidates("busybox-static", "python3-minimal")
+    assert busybox.version
+    assert any(name.startswith("python3.") for name in python.depends)
     into = tmp_path / "unpacked"
-    apt.download([package], into)
+    apt.download([busybox], into)
     assert (into / "bin/busybox").stat().st_size > 1_000_000
     assert [path.name for path in tmp_path.iterdir()] == ["unpacked"], "no archive is left"
 
 
 @pytest.mark.timeout(120)
 def test_an_unknown_package_is_named(apt: Apt) -> None:
-    with pytest.raises(EngineFailure) as caught:
-        apt.candidate("no-such-package-anywhere")
-    assert caught.value.code == "package-not-found"
-    assert "no-such-package-anywhere" in caught.value.message
+    for names in (("busybox-static", "no-such-package-anywhere"), ("no-such-package-anywhere",)):
+        with pytest.raises(EngineFailure) as caught:
+            apt.candidates(*names)
+        assert caught.value.code == "package-not-found"
+        assert "no-such-package-anywhere" in caught.value.message
+        assert "busybox" not in caught.value.message
 
 
 @pytest.mark.timeout(120)
@@ -79,7 +79,7 @@ def test_without_a_network_the_cause_is_told_and_not_the_missing_package(
     apt = Apt(tmp_path / "apt", retries=0)
     apt.ensure_updated()
     with pytest.raises(EngineFailure) as missing:
-        apt.candidate("linux-image-cloud-amd64")
+        apt.candidates("linux-image-cloud-amd64")
     with pytest.raises(EngineFailure) as not_downloaded:
         apt.download([Package("dpkg", "1.0", ())], tmp_path / "unpacked")
     for caught in (missing, not_downloaded):

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.unit.lohar.isolated import mount_namespace
 
 from bhatti.errors import EngineFailure, MissingDependency, OutOfSpace
 from bhatti.images.programs import find_program, run_program
@@ -104,7 +105,7 @@ def test_a_contained_program_mounts_where_nobody_else_sees_it(bin_directory: Pat
 @pytest.mark.root
 def test_a_contained_program_runs_in_a_chroot_too(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", CHROOTED, "sh", tmp_path, sys.executable, SOURCE],
+        ["unshare", *mount_namespace(), "sh", "-c", CHROOTED, "sh", tmp_path, sys.executable, SOURCE],
         capture_output=True,
         text=True,
         check=False,
