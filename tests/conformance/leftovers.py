@@ -27,6 +27,16 @@ class Traces:
     bridges: frozenset[str]
     tables: frozenset[str]
 
+    def whoever_runs(self) -> "Traces":
+        """Return the same without what a stop and a start change: a sandbox has another process, and a snapshot."""
+        return Traces(
+            frozenset(line.partition(" ")[2] for line in self.processes),
+            frozenset(path for path in self.files if not path.endswith(("/state", "/snapshot.spent"))),
+            self.taps,
+            self.bridges,
+            self.tables,
+        )
+
     def __str__(self) -> str:
         found = [f"{kind}: {', '.join(sorted(names))}" for kind, names in vars(self).items() if names]
         return "; ".join(found) or "nothing"

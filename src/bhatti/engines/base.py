@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
@@ -80,6 +81,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     hint: str | None = None
 
 
+class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found about the memory snapshot of a stopped machine.
+
+    `usable` says whether `start` would restore it, `detail` why not, or when it was taken; `probed` that it has been
+    loaded for a try; `size_bytes` is what it takes on the disk.
+    """
+
+    usable: bool
+    detail: str
+    probed: bool = False
+    size_bytes: int = 0
+
+
 ProgressCallback = Callable[[str], None]
 """Called with the name of each stage as it begins (`layer`, `boot`, `agent` …); must not block."""
 
@@ -90,6 +104,8 @@ class Engine(abc.ABC):
     Use as an async context manager: entering checks that the host has what the engine needs, leaving closes links and
     monitors but leaves machines running. All methods raise `NotFound` for an id the engine does not have. None of them
     takes a lock per sandbox: the daemon makes exclusive calls one at a time (`daemon.exclusive`).
+
+    Methods that need a capability raise `InvalidRequest` (code `unsupported`) on engines that lack it.
     """
 
     name: str
@@ -151,6 +167,61 @@ class Engine(abc.ABC):
     async def list(self) -> list[Machine]:
         """Return all machines of this engine, oldest first. Safe to cancel."""
 
+    async def pause(self, sandbox_id: str) -> Machine:
+        """Halt the machine's processors, its memory and connections kept: hot → warm. A warm one stays as it is.
+
+        Needs `Capabilities.pause`. Raises `Conflict` (code `not-running`) when it is cold. Safe to cancel: it is then
+        hot or warm, as `status` says.
+        """
+        raise self._unable("pause a sandbox")
+
+    async def resume(self, sandbox_id: str) -> Machine:
+        """Let a paused machine run on, its clock set: warm → hot. A hot one stays as it is.
+
+        Needs `Capabilities.pause`. Raises `Conflict` (code `not-running`) when it is cold, `GuestTimeout` when it runs
+        but its agent does not answer. Safe to cancel, like `pause`.
+        """
+        raise self._unable("resume a sandbox")
+
+    async def stop(self, sandbox_id: str, *, memory: bool = True) -> Machine:
+        """End the machine's process and keep its disk, and with `memory` its memory: `running` → `stopped`, cold.
+
+        The default needs `Capabilities.memory_snapshot`; without `memory` the guest is shut down, its programs told to
+        end. When this returns, everything needed for `start` is durable. Raises `Conflict` (code
+        `illegal-transition`) unless it runs, `OutOfSpace` and `EngineFailure` when the memory cannot be saved: it then
+        runs on, or is `failed` if it died of it. Shielded against cancellation: once begun it ends.
+        """
+        raise self._unable("stop a sandbox")
+
+    async def start(
+        self, sandbox_id: str, *, require_memory: bool = False, progress: ProgressCallback | None = None
+    ) -> Machine:
+        """Bring a `stopped` or `failed` machine up: → `running`, hot.
+
+        The answer's `how` is `restored` when every process is where it was; it is `disk-boot` when that is impossible,
+        and `why` says what was wrong with the memory snapshot. With `require_memory` that case raises `Conflict` (code
+        `memory-lost`) and changes nothing. A snapshot is loaded once: it is spent, durably, before the guest runs.
+        Raises `Conflict` (code `illegal-transition`) when it runs, and like `create`; a machine whose boot fails is
+        `failed`. Restoring is shielded against cancellation; a cancelled boot leaves the machine as it was.
+        """
+        raise self._unable("start a sandbox")
+
+    async def ensure_hot(self, sandbox_id: str) -> Machine:
+        """Make sure that the guest can be asked something: resume it when warm, start it when cold. No-op when hot.
+
+        Raises `Conflict` (code `not-running`) when it is `failed`, which takes a decision; else like `resume` and
+        `start`, and is as safe to cancel.
+        """
+        raise self._unable("wake a sandbox")
+
+    async def verify_snapshot(self, sandbox_id: str, *, probe: bool = False) -> SnapshotReport:
+        """Check the memory snapshot of a stopped machine: could `start` load it?
+
+        With `probe` it is loaded for real, into a throw-away process that never runs, so that neither memory nor disk
+        change. Raises `Conflict` (code `illegal-transition`) when it is not stopped. Safe to cancel.
+        """
+        raise self._unable("verify a snapshot")
+
     @abc.abstractmethod
     def link(self, sandbox_id: str) -> GuestLink:
         """Return the connection pool to the guest's agent; the engine owns and closes it.
@@ -164,3 +235,10 @@ class Engine(abc.ABC):
 
         Blocks for the moment that reading a file takes: call it from a worker thread.
         """
+
+    def _unable(self, doing: str) -> InvalidRequest:
+        return InvalidRequest(
+            f"the engine {self.name} cannot {doing}",
+            hint="`bhatti doctor` says what each engine can do",
+            code="unsupported",
+        )

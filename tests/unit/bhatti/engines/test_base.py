@@ -2,8 +2,10 @@ import inspect
 
 import msgspec
 import pytest
+from tests.engines.fake import FakeEngine
 
-from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Finding, Machine
+from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Finding, Machine, SnapshotReport
+from bhatti.errors import InvalidRequest
 from bhatti.model.sandbox import Status, Temperature
 
 
@@ -26,6 +28,15 @@ def test_an_engine_has_no_findings_unless_it_says_so() -> None:
     assert Engine.examine(None) == []
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["pause", "resume", "stop", "start", "ensure_hot", "verify_snapshot"])
+async def test_what_an_engine_does_not_offer_is_refused_and_says_so(name: str) -> None:
+    engine = FakeEngine([])
+    with pytest.raises(InvalidRequest, match="the engine local cannot") as caught:
+        await getattr(engine, name)("s1")
+    assert caught.value.code == "unsupported"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -36,6 +47,7 @@ def test_an_engine_has_no_findings_unless_it_says_so() -> None:
             timings_ms={"qemu": 1.5},
             cause=CauseOfDeath(kind="oom", detail="no memory"),
         ),
+        SnapshotReport(usable=False, detail="was changed", probed=True, size_bytes=1),
         Finding(name="qemu", level="failed", detail="missing", hint="apt install it"),
         Capabilities(
             own_kernel=True,

@@ -54,9 +54,7 @@ async def test_events_reach_the_listener(start_qemu: StartQemu, tmp_path: Path) 
     assert [event.name for event in events] == ["STOP", "RESUME"]
 
 
-async def test_events_of_one_name_are_collected_while_somebody_listens(
-    start_qemu: StartQemu, tmp_path: Path
-) -> None:
+async def test_events_of_one_name_are_collected_while_somebody_listens(start_qemu: StartQemu, tmp_path: Path) -> None:
     process = await start_qemu("-M", "none", "-S")
     async with await qmp.Monitor.connect(tmp_path / "qmp.sock", timeout_s=20) as monitor:
         with monitor.events("STOP") as stops:

@@ -1,0 +1,298 @@
+"""A machine that pauses, sleeps with its memory on disk, and wakes up where it was.
+
+Theory of operation. Stopping writes, in this order: what the guest has not yet written to its disk (it still runs), the
+devices' state, the memory file's last pages, the manifest. Starting checks the manifest, loads, spends the snapshot
+durably, and only then lets the processors run. Each step has a phase in the record before it begins, so that an engine
+killed anywhere leaves a machine that runs, is stopped, or can be brought to one of both (see `record.Phase`).
+"""
+
+import logging
+import time
+from ipaddress import IPv4Address
+
+import anyio
+
+from bhatti.engines.base import CauseOfDeath, ProgressCallback, SnapshotReport
+from bhatti.engines.disk import disk_errors_explained
+from bhatti.engines.qemu import migration, snapshot
+from bhatti.engines.qemu.files import find_volumes
+from bhatti.engines.qemu.network import Plug
+from bhatti.engines.qemu.plan import plan_hardware, same_hardware
+from bhatti.engines.qemu.probe import probe_state
+from bhatti.engines.qemu.record import Phase
+from bhatti.engines.qemu.vm import LAST_GASP_S, Vm
+from bhatti.engines.stages import Stages
+from bhatti.errors import BhattiError, Conflict, EngineFailure
+
+log = logging.getLogger(__name__)
+
+WRITE_BACK_TIMEOUT_S = 10.0
+"""What a guest may take to write its disks before it is stopped; a hanging one must not keep anybody waiting."""
+
+SHUTDOWN_TIMEOUT_S = 15.0
+"""The agent gives programs 3 s to end, twice, before it switches the machine off."""
+
+
+class SleepingVm(Vm):
+    """A machine and its snapshot: `pause` and `resume`, `stop` and `start`."""
+
+    async def pause(self) -> None:
+        """Halt the processors."""
+        self.link()  # raises unless it is hot
+        await self._tell("stop")
+        self._paused = True
+
+    async def resume(self) -> None:
+        """Let paused processors run, and tell the guest what time it is."""
+        await self._run()
+        assert self._link is not None
+        await self._while_alive(self._tell_time)
+
+    async def stop(self, *, memory: bool) -> None:
+        """End the process; with `memory`, so that `start` goes on where it was."""
+        with anyio.CancelScope(shield=True), disk_errors_explained(self.files.directory):
+            await self._note(phase=Phase.STOPPING)
+            if memory:
+                await self._suspend()
+            else:
+                await self._shut_down()
+
+    async def start(self, progress: ProgressCallback, *, require_memory: bool) -> None:
+        """Bring a stopped or failed machine up: from its memory, else from its disk, saying why."""
+        stages = Stages(progress, "snapshot")
+        manifest, obstacle = await anyio.to_thread.run_sync(self._find_snapshot)
+        if manifest is not None:
+            try:
+                await self._restore(manifest, stages)
+            except EngineFailure as error:
+                obstacle = f"its memory snapshot could not be loaded: {error.message}"
+            else:
+                return
+        if require_memory:
+            raise Conflict(
+                f"sandbox {self.spec.name!r} cannot go on where it was: {obstacle}",
+                hint="start it without insisting on its memory: its disk is as it was",
+                code="memory-lost",
+            )
+        await self._boot_from_disk(obstacle, stages)
+
+    def _find_snapshot(self) -> tuple[snapshot.Manifest | None, str]:
+        """Return the snapshot if it can be loaded, else why not. Blocks."""
+        if self.record.phase is Phase.FAILED:
+            cause = self.record.cause
+            return None, f"it had died ({cause.detail if cause else 'nobody knows why'})"
+        if self.record.no_memory:
+            return None, self.record.no_memory
+        manifest = snapshot.read_manifest(self.files.directory)
+        if isinstance(manifest, str):
+            return None, manifest
+        obstacle = snapshot.obstacle(manifest, snapshot.maker_of(self._host), card=self.record.network)
+        return (manifest, "") if obstacle is None else (None, obstacle)
+
+    async def verify(self, *, probe: bool) -> SnapshotReport:
+        """Say whether the snapshot could be loaded; with `probe`, load it into a process that never runs."""
+        manifest, obstacle = await anyio.to_thread.run_sync(self._find_snapshot)
+        if manifest is None:
+            return SnapshotReport(usable=False, detail=obstacle)
+        size = await anyio.to_thread.run_sync(snapshot.stored_bytes, manifest)
+        if probe:
+            assert self.record.frame is not None
+            plug = await self._network.attach(self.spec.id, address=IPv4Address(self.record.address))
+            hardware = same_hardware(self._host, self.spec, self.files, self.record.frame, plug)
+            failed = await probe_state(hardware, self.files, with_memory=manifest.memory is None)
+            if failed is not None:
+                return SnapshotReport(usable=False, detail=failed, probed=True, size_bytes=size)
+        return SnapshotReport(usable=True, detail=_age(manifest), probed=probe, size_bytes=size)
+
+    # --- stopping
+
+    async def _suspend(self) -> None:
+        frame = self.record.frame
+        if frame is None:
+            raise EngineFailure(f"sandbox {self.spec.name!r} was made by an older bhatti", code="no-frame")
+        if self._paused:
+            await self._run()
+        await self._write_back()
+        try:
+            await self._tell("stop")
+            await anyio.to_thread.run_sync(self._drop_old_snapshot)
+            assert self._monitor is not None
+            await migration.save_state(self._monitor, self.files.state, with_memory=frame.private)
+        except BhattiError as error:
+            await self._survive(error)
+            if self.record.phase is Phase.FAILED:
+                raise EngineFailure(
+                    f"sandbox {self.spec.name!r} died while it was stopped: {error.message}",
+                    hint="start it: its disk is as the guest last wrote it",
+                    code="died-stopping",
+                ) from error
+            raise
+        await self._let_go()
+        await anyio.to_thread.run_sync(self._seal_snapshot)
+        await self._note(phase=Phase.STOPPED, pid=0, no_memory="")
+
+    async def _survive(self, error: BhattiError) -> None:
+        """After a stop that failed, let the machine go on, or find out what it died of."""
+        assert self._process is not None
+        with anyio.move_on_after(LAST_GASP_S):
+            if self._monitor is None or self._monitor.closed:
+                await self._process.wait()
+        if self._process.exit is None:
+            await self._undo_stop()
+        await self._post_mortem_done()
+        log.warning("sandbox %s could not be stopped: %s", self.spec.id, error.message)
+
+    async def _undo_stop(self) -> None:
+        """Let a machine run on whose stop was not finished; its guest has lost some time."""
+        await self._run()
+        await self._note(phase=Phase.RUNNING)
+        await self._tell_time_if_possible()
+
+    def _drop_old_snapshot(self) -> None:
+        snapshot.discard(self.files.directory)
+
+    def _seal_snapshot(self) -> None:
+        """Make the snapshot exist. Blocks until it is on the disk."""
+        frame = self.record.frame
+        assert frame is not None
+        snapshot.make_durable(self.files.state)
+        if not frame.private:
+            snapshot.make_durable(self.files.memory)
+        manifest = snapshot.make_manifest(
+            self._host,
+            self.record,
+            state=self.files.state,
+            memory=None if frame.private else self.files.memory,
+        )
+        snapshot.write_manifest(self.files.directory, manifest)
+
+    async def _shut_down(self) -> None:
+        """Switch the guest off as its own `poweroff` would, or end it after its disks are written."""
+        if self._paused:
+            await self._run()
+        assert self._process is not None
+        await self._write_back()
+        self._ending = True
+        with anyio.move_on_after(SHUTDOWN_TIMEOUT_S):
+            try:
+                if self._link is not None:
+                    await self._link.exec(["/bin/sh", "-c", "kill -TERM 1"], user="root", timeout_s=SHUTDOWN_TIMEOUT_S)
+            except BhattiError as error:
+                # The connection breaks when the guest is quick; a guest that cannot do it is ended below.
+                log.debug("sandbox %s: shutting down: %s", self.spec.id, error.message)
+            await self._process.wait()
+        await self._let_go()
+        await anyio.to_thread.run_sync(snapshot.discard, self.files.directory, self.files.memory, self.files.state)
+        await self._note(phase=Phase.STOPPED, pid=0, no_memory="it was stopped without its memory")
+
+    async def _write_back(self) -> None:
+        """Have the guest write to its disks what it has not yet: whatever becomes of its memory, the disk is whole."""
+        if self._link is None:
+            return
+        try:
+            with anyio.fail_after(WRITE_BACK_TIMEOUT_S):
+                await self._link.sync()
+        except (BhattiError, TimeoutError) as error:
+            log.warning("sandbox %s: its disks may lack what it wrote last: %s", self.spec.id, error)
+
+    # --- starting
+
+    async def _restore(self, manifest: snapshot.Manifest, stages: Stages) -> None:
+        """Go on from the snapshot. Raises `EngineFailure` when that cannot be; the machine is then stopped again."""
+        assert self.record.frame is not None
+        with anyio.CancelScope(shield=True):
+            await self._note(phase=Phase.STARTING)
+            try:
+                stages.begin("network")
+                plug = await self._network.attach(self.spec.id, address=IPv4Address(self.record.address))
+                stages.begin("qemu")
+                if manifest.memory is None:
+                    await anyio.to_thread.run_sync(lambda: self.files.memory.unlink(missing_ok=True))
+                hardware = same_hardware(self._host, self.spec, self.files, self.record.frame, plug)
+                await self._launch(hardware, plug.address)
+                stages.begin("load")
+                await self._while_alive(lambda: self._load(with_memory=manifest.memory is None))
+                await self._note(phase=Phase.RESTORED, how="restored", why=_age(manifest))
+                stages.begin("agent")
+                await self._finish_restore()
+            except BhattiError as error:
+                await self._let_go()
+                await self._note(phase=Phase.STOPPED, pid=0)
+                if isinstance(error, EngineFailure):
+                    raise
+                raise EngineFailure(error.message, hint=error.hint, code="load-failed") from error
+            stages.end()
+            await self._has_come_up(how="restored", why=_age(manifest), timings_ms=stages.timings_ms)
+
+    async def _load(self, *, with_memory: bool) -> None:
+        assert self._monitor is not None
+        await migration.load_state(self._monitor, self.files.state, with_memory=with_memory)
+
+    async def _finish_restore(self) -> None:
+        """Spend the snapshot, let the guest run, and tell it that it slept. Each step can be repeated."""
+        await anyio.to_thread.run_sync(snapshot.spend, self.files.directory)
+        await self._run()
+        if self._link is None:
+            self._link = self._open_link()
+        await self._while_alive(self._wait_for_agent)
+        await self._while_alive(self._tell_resumed)
+        await self._note(phase=Phase.RUNNING)
+
+    async def _tell_resumed(self) -> None:
+        assert self._link is not None
+        await self._link.resumed(generation=self.record.generation)
+
+    async def _tell_time(self) -> None:
+        assert self._link is not None
+        await self._link.resumed(generation=self.record.generation, keep_connections=True)
+
+    async def _tell_time_if_possible(self) -> None:
+        try:
+            await self._tell_time()
+        except BhattiError as error:
+            log.warning("sandbox %s: its clock may be late: %s", self.spec.id, error.message)
+
+    async def _boot_from_disk(self, why: str, stages: Stages) -> None:
+        """Boot from what is on the disk. The memory that did not fit is gone for good, durably, before that begins."""
+        before = self.record
+        log.warning("sandbox %s boots from its disk: %s", self.spec.id, why)
+        try:
+            with disk_errors_explained(self.files.directory):
+                await self._note(phase=Phase.STARTING, no_memory=why)
+                await anyio.to_thread.run_sync(
+                    snapshot.discard, self.files.directory, self.files.memory, self.files.state
+                )
+                stages.begin("network")
+                plug = await self._attach_somehow()
+                stages.begin("qemu")
+                boot = await anyio.to_thread.run_sync(self._host.images.boot_files, self.spec.image)
+                volumes = await anyio.to_thread.run_sync(find_volumes, self._host.settings, self.spec.volumes)
+                await self._launch(plan_hardware(self._host, self.spec, self.files, boot, volumes, plug), plug.address)
+                await self._run()
+                stages.begin("agent")
+                self._link = self._open_link()
+                await self._while_alive(self._wait_for_agent)
+                stages.end()
+                await self._has_come_up(how="disk-boot", why=why, timings_ms=stages.timings_ms)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await self._let_go()
+                if isinstance(error, BhattiError):
+                    cause = CauseOfDeath(kind="boot-failed", detail=error.message)
+                    await self._note(phase=Phase.FAILED, pid=0, cause=cause)
+                else:
+                    await self._note(phase=before.phase, pid=0, no_memory=why)
+            raise
+
+    async def _attach_somehow(self) -> Plug:
+        """Return the connection with the address from before, or another one if somebody else has that now."""
+        try:
+            return await self._network.attach(self.spec.id, address=IPv4Address(self.record.address))
+        except Conflict as error:
+            log.warning("sandbox %s gets another address: %s", self.spec.id, error.message)
+            return await self._network.attach(self.spec.id)
+
+
+def _age(manifest: snapshot.Manifest) -> str:
+    moment = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(manifest.taken_at))
+    return f"from its memory snapshot of {moment}"
