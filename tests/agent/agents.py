@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.agent.client import PATIENCE_S, Connection
+from tests.agent.client import PATIENCE_S, SLOWNESS, Connection
 
 from lohar.wire.frames import CONTROL_PORT, FORWARD_PORT, FrameType, encode
 
@@ -191,7 +191,7 @@ def _unix(path: Path) -> socket.socket:
 
 def wait_until(condition: Callable[[], object], what: str, patience_s: float = 10.0) -> None:
     """Wait for something that nobody announces; fails if it does not come."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + patience_s * SLOWNESS
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {patience_s} s until {what}")

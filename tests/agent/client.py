@@ -7,6 +7,7 @@ unix sockets and one inside a virtual machine.
 from __future__ import annotations
 
 import json
+import os
 import re
 import select
 import socket
@@ -14,13 +15,16 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
-from lohar.wire.frames import HEADER_SIZE, FrameParser, FrameType, encode, encode_resize, parse_exit
+from lohar.wire.frames import FrameParser, FrameType, encode, encode_resize, parse_exit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SLOWNESS = float(os.environ.get("BHATTI_TEST_SLOWNESS", "1"))
+"""How much slower than this host the agent's machine may be: an emulated one runs at a tenth."""
+
 PATIENCE_S = 10.0
-"""How long any answer may take: a hundred times what it does on a quiet machine."""
+"""How long any answer may take on this host: a hundred times what it does when it is quiet."""
 
 
 class Closed(Exception):
@@ -76,14 +80,14 @@ class Connection:
             sent += self.sock.send(frame[sent % len(frame) :], socket.MSG_DONTWAIT)
         return sent
 
-    @property
-    def unread(self) -> int:
-        """Bytes that were received with the last frame and belong to later ones."""
-        return self._parser.buffered + sum(HEADER_SIZE + len(payload) for _, payload in self._frames)
+    def in_pieces(self) -> Self:
+        """From now on receive content as it comes, in parts of frames; to be said before anything has come."""
+        self._parser = FrameParser(pieces=True)
+        return self
 
     def receive(self, patience_s: float = PATIENCE_S) -> tuple[int, bytes]:
         """Return the next frame. Raises `Closed` at the end of the stream, `TimeoutError` when nothing comes."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + patience_s * SLOWNESS
         while not self._frames:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.sock], [], [], left)[0]:
@@ -160,7 +164,7 @@ class Connection:
         out: dict[int, list[bytes]] = {FrameType.STDOUT: [], FrameType.STDERR: []}
         deadline = time.monotonic() + patience_s
         while result.code is None and not result.error:
-            kind, payload = self.receive(max(0.0, deadline - time.monotonic()))
+            kind, payload = self.receive(max(0.0, deadline - time.monotonic()) / SLOWNESS)
             if kind in out:
                 out[kind].append(payload)
             elif kind == FrameType.EXIT:
@@ -209,10 +213,10 @@ class Connection:
 
     def read_while(self, unfinished: Callable[[bytes], bool], patience_s: float = PATIENCE_S) -> bytes:
         """Gather output as long as `unfinished(output)`."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + patience_s * SLOWNESS
         seen = b""
         while unfinished(seen):
-            kind, payload = self.receive(max(0.0, deadline - time.monotonic()))
+            kind, payload = self.receive(max(0.0, deadline - time.monotonic()) / SLOWNESS)
             assert kind in (FrameType.STDOUT, FrameType.STDERR), f"got 0x{kind:02x} {payload!r} after {seen!r}"
             seen += payload
         return seen

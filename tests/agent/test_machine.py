@@ -126,8 +126,8 @@ def test_facts_count_the_time_of_children(agent: Agent) -> None:
         wait_until(lambda: sum(fact["cpu_ms"] for fact in agent.facts()["processes"]) >= 50, "the child's time counts")
 
 
-def test_nothing_runs_when_nothing_runs(agent: Agent) -> None:
-    facts = agent.facts()
+def test_nothing_runs_when_nothing_runs(local: LocalAgent) -> None:
+    facts = local.facts()
     assert (facts["processes"], facts["active_sessions"], facts["forwards"]) == ([], 0, 0)
 
 

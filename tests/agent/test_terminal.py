@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.agent.agents import process_exists, wait_until
-from tests.agent.client import Closed
+from tests.agent.client import SLOWNESS, Closed
 
 from lohar.wire.frames import FrameType, parse_exit
 
@@ -187,7 +187,7 @@ def test_kill_ends_an_idle_shell_at_once(agent: Agent) -> None:
         began = time.monotonic()
         connection.send(FrameType.KILL)
         connection.read_to_exit()
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 1.5 * SLOWNESS
 
 
 def test_kill_ends_also_what_does_not_listen(agent: Agent) -> None:

@@ -1,0 +1,68 @@
+"""A real Docker, real containers of a tiny image, and engines on them that must leave nothing behind."""
+
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.dockerd import TINY, PrivateDocker
+
+from bhatti import paths
+from bhatti.engines.docker.api import DockerApi
+from bhatti.engines.docker.container import LABEL_INSTANCE
+from bhatti.engines.docker.engine import DockerEngine
+from bhatti.engines.docker.settings import DockerSettings
+from bhatti.images.store import ImageStore
+from bhatti.model.sandbox import SandboxSpec
+from bhatti.net.instance import instance_of
+
+
+def new_spec(name: str = "box", **changes: object) -> SandboxSpec:
+    """Return a small sandbox with an id of its own, of the tiny image, whose only user is root."""
+    wanted: dict[str, object] = {
+        "id": f"{name}-{secrets.token_hex(4)}",
+        "name": name,
+        "image": TINY,
+        "cpus": 1,
+        "memory_mib": 128,
+        "disk_mib": 64,
+        "token": secrets.token_hex(16),
+    }
+    return SandboxSpec(**(wanted | changes))  # type: ignore[arg-type]  # checked by the engine like anybody's
+
+
+@pytest.fixture(scope="session")
+def images_dir() -> Path:
+    """The images of `bhatti image build`, made now if they are missing or older than our agent."""
+    directory = Path(paths.images_dir())
+    ImageStore(directory).build()
+    return directory
+
+
+@pytest.fixture
+def settings(docker: PrivateDocker, tmp_path: Path, images_dir: Path) -> DockerSettings:
+    return DockerSettings(state_dir=tmp_path / "state", images_dir=images_dir, socket=docker.socket, pull=False)
+
+
+@pytest.fixture
+async def api(docker: PrivateDocker) -> AsyncIterator[DockerApi]:
+    await docker.import_tiny()
+    api = await DockerApi.connect(docker.socket)
+    yield api
+    await api.aclose()
+
+
+@pytest.fixture
+async def engine(settings: DockerSettings, api: DockerApi) -> AsyncIterator[DockerEngine]:
+    """An engine of this test alone; whatever the test leaves in it is destroyed, and then nothing may be left."""
+    async with DockerEngine(settings) as engine:
+        yield engine
+        for machine in await engine.list():
+            await engine.destroy(machine.id)
+        for volume in await engine.volumes.names():
+            await engine.volumes.remove(volume)
+    label = f"{LABEL_INSTANCE}={instance_of(settings.state_dir)}"
+    assert await api.containers(label) == []
+    assert await api.networks(label) == []
+    assert await api.volumes(label) == []
+    assert list(settings.sandboxes_dir.iterdir()) == []
