@@ -23,13 +23,13 @@ def test_equal_entries_give_equal_archives_padded_to_blocks() -> None:
 
 
 def test_cpio_lists_every_member(tmp_path: Path) -> None:
-    listed = subprocess.run(["cpio", "--list", "--quiet"], input=pack(ENTRIES), capture_output=True, check=True)
+    listed = subprocess.run(["busybox", "cpio", "-t"], input=pack(ENTRIES), capture_output=True, check=True)
     assert listed.stdout.decode().split() == [entry.path for entry in ENTRIES]
 
 
 @pytest.mark.root
 def test_cpio_unpacks_contents_modes_links_and_devices(tmp_path: Path) -> None:
-    subprocess.run(["cpio", "-id", "--quiet"], input=pack(ENTRIES), cwd=tmp_path, check=True)
+    subprocess.run(["busybox", "cpio", "-id"], input=pack(ENTRIES), cwd=tmp_path, check=True)
     assert (tmp_path / "bin/tool").read_bytes() == b"#!/bin/sh\n"
     assert (tmp_path / "bin/odd").read_bytes() == b"x" * 4097
     assert stat.S_IMODE((tmp_path / "bin/tool").stat().st_mode) == 0o750
@@ -40,5 +40,5 @@ def test_cpio_unpacks_contents_modes_links_and_devices(tmp_path: Path) -> None:
 
 
 def test_an_archive_of_nothing_is_an_archive() -> None:
-    done = subprocess.run(["cpio", "--list", "--quiet"], input=pack([]), capture_output=True, check=True)
+    done = subprocess.run(["busybox", "cpio", "-t"], input=pack([]), capture_output=True, check=True)
     assert done.stdout == b""

@@ -58,7 +58,7 @@ def test_the_archive_has_busybox_the_modules_and_the_script_and_is_reproducible(
     modules, busybox = kernel.directory / "modules" / release, (kernel.directory / "busybox").read_bytes()
     archive = build_initramfs(modules, busybox)
     assert archive == build_initramfs(modules, busybox)
-    subprocess.run(["cpio", "-id", "--quiet", "--no-preserve-owner", "[!d]*"], input=archive, cwd=tmp_path, check=True)
+    subprocess.run(["busybox", "cpio", "-id"], input=archive, cwd=tmp_path, check=True)
     assert (tmp_path / "init").read_bytes() == init_script()
     assert (tmp_path / "bin/mount").readlink() == Path("busybox")
     installed = tmp_path / "lib/modules" / release
