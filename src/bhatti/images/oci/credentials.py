@@ -85,7 +85,7 @@ def _decode(auth: _Auth, path: Path) -> Credentials | None:
     username, password = auth.username, auth.password
     if auth.auth:
         try:
-            username, _, password = base64.b64decode(auth.auth).decode().partition(":")
+            username, _, password = base64.b64decode(auth.auth, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError) as error:
             raise _bad(path, "an entry is not base64") from error
     found = Credentials(username, password.rstrip("\0"), auth.identitytoken)

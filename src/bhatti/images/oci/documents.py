@@ -86,7 +86,7 @@ class Execution(msgspec.Struct, frozen=True, rename="pascal"):
     cmd: list[str] | None = None
     working_dir: str | None = None
     labels: dict[str, str] | None = None
-    exposed_ports: dict[str, msgspec.Raw] | None = None
+    exposed_ports: dict[str, object] | None = None
     stop_signal: str | None = None
 
 
@@ -119,10 +119,10 @@ class _Shape(msgspec.Struct, frozen=True, rename="camel"):
 
     schema_version: int | None = None
     media_type: str = ""
-    manifests: msgspec.Raw | None = None
-    layers: msgspec.Raw | None = None
-    config: msgspec.Raw | None = None
-    fs_layers: msgspec.Raw | None = None
+    manifests: object = None
+    layers: object = None
+    config: object = None
+    fs_layers: object = None
 
 
 def parse_manifest(content: bytes, origin: str) -> Manifest | Index:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from bhatti.errors import CorruptData, OutOfSpace
+from bhatti.errors import CorruptData, OutOfSpace, Unavailable
 from bhatti.images.ext4 import space_needed
 from bhatti.images.oci.digest import CHUNK_BYTES, Verifier
 from bhatti.images.oci.web import Answer, Transient
@@ -25,6 +25,12 @@ DIRECTORY = "downloads"
 
 KEPT_S = 24 * 3600.0
 """How long an unfinished download waits to be taken up again."""
+
+PROGRESS_BYTES = 256 << 10
+"""An attempt that has brought so much is no failure: the next one goes on from there."""
+
+MAX_RESTARTS = 3
+"""How often a server may make us throw away what has come."""
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/(?:[0-9]+|\*)")
 
@@ -122,6 +128,7 @@ class _Download:
         self._retry = retry
         self._verifier = Verifier(blob.digest)
         self._resumed = False
+        self._restarts = 0
 
     def run(self) -> None:
         """Fetch what is missing, again and again, until the blob is complete and right."""
@@ -132,13 +139,15 @@ class _Download:
             try:
                 if before < self._blob.size_bytes:
                     self._fetch_rest(before)
-                if self._verifier.size_bytes == self._blob.size_bytes and self._verifier.matches():
+                if self._verifier.size_bytes < self._blob.size_bytes:
+                    continue  # it has to be fetched from its beginning
+                if self._verifier.matches():
                     return
                 if not self._resumed:
                     self._verifier.check("a blob", self._blob.origin)
                 self._start_again()  # what was there from an earlier time may be what is wrong
             except Transient as error:
-                failures = 1 if self._verifier.size_bytes > before else failures + 1
+                failures = 1 if self._verifier.size_bytes >= before + PROGRESS_BYTES else failures + 1
                 if failures >= self._retry.attempts:
                     raise
                 self._retry.wait(failures, error.retry_after_s)
@@ -154,6 +163,9 @@ class _Download:
             self._start_again()
 
     def _start_again(self) -> None:
+        self._restarts += 1
+        if self._restarts > MAX_RESTARTS:
+            raise Unavailable(f"{self._blob.origin}: the registry never lets a blob end", code="registry-failing")
         self._file.seek(0)
         self._file.truncate()
         self._on_bytes(-self._verifier.size_bytes)

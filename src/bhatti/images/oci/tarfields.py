@@ -31,11 +31,13 @@ def parse_text(raw: bytes) -> bytes:
 
 def check_sum(block: bytes) -> None:
     """Raise `MalformedTar` unless the header has the checksum that it says; its own bytes count as blanks."""
-    promised = parse_number(block[148:156])
+    promised = block[148:156].partition(b"\0")[0].strip(b" ")
     counted = block[:148] + b" " * 8 + block[156:]
     found = sum(counted)
     # Some old tools added the bytes as signed ones.
-    if promised != found and promised != found - 256 * sum(byte > 127 for byte in counted):
+    if not _OCTAL.fullmatch(promised) or (
+        int(promised, 8) != found and int(promised, 8) != found - 256 * sum(byte > 127 for byte in counted)
+    ):
         raise MalformedTar("this is not a tar archive, or it is damaged: a header's checksum is wrong")
 
 

@@ -91,7 +91,7 @@ class Web:
                     return
             finally:
                 connection.close()
-            there = urllib.parse.urljoin(url, location)
+            there = _resolve(url, location)
             if origin(there) != origin(url):
                 sent.pop("Authorization", None)
             url = there
@@ -144,6 +144,13 @@ def failures(url: str) -> Iterator[None]:
         raise Transient(
             f"{host_of(url)} cannot be reached: {reason}", hint="check its name and this host's network"
         ) from error
+
+
+def _resolve(base: str, location: str) -> str:
+    try:
+        return urllib.parse.urljoin(base, location)
+    except ValueError as error:
+        raise InvalidRequest(f"{host_of(base)} sends us to what is no URL: {error}") from error
 
 
 def origin(url: str) -> tuple[str, str, int]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from bhatti.images.store import ImageStore
 from tests.unit.bhatti.images.oci.making import MadeImage, write_layout
 from tests.unit.bhatti.images.oci.serving import Respond, Server, serving
+
+from bhatti.images.store import ImageStore
 
 USER, PASSWORD = "alice", "wonder:land"
 HTPASSWD = "alice:$2y$05$mUAyclkXzC/m5.0GHs1u1uMPMHcON5kINNbyzDZrfMBtsJCqE3Tq6\n"
@@ -137,10 +137,13 @@ def locked_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def exported(store: ImageStore, name: str, into: Path) -> Iterator[Path]:
-    """Yield the root file system of an image as a directory, read back from the ext4 file by e2fsprogs."""
-    record = next(r for r in store._records() if r.name == name)
-    image = store.directory / "artefacts/root" / record.root_key / "root.ext4"
-    into.mkdir()
-    subprocess.run(["debugfs", "-R", f"rdump / {into}", image], check=True, capture_output=True)
-    yield into
+def mounted(store: ImageStore, name: str, at: Path) -> Iterator[Path]:
+    """Yield the root file system of an image as the kernel sees it."""
+    root = next(record for record in store._records() if record.name == name)
+    image = store.directory / "artefacts/root" / root.root_key / "root.ext4"
+    at.mkdir()
+    subprocess.run(["mount", "-o", "loop,ro", image, at], check=True)
+    try:
+        yield at
+    finally:
+        subprocess.run(["umount", at], check=True)

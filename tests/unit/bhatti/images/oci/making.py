@@ -32,7 +32,9 @@ def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def item(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+def item(
+    name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", /, **fields: object
+) -> tuple[tarfile.TarInfo, bytes]:
     """Return an entry; `fields` are those of TarInfo."""
     info = tarfile.TarInfo(name)
     info.type = kind
@@ -44,19 +46,19 @@ def item(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **field
     return info, content
 
 
-def file(name: str, content: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+def file(name: str, content: bytes = b"", /, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
     return item(name, tarfile.REGTYPE, content, **fields)
 
 
-def directory(name: str, **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+def directory(name: str, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
     return item(name, tarfile.DIRTYPE, **fields)
 
 
-def symlink(name: str, target: str, **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+def symlink(name: str, target: str, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
     return item(name, tarfile.SYMTYPE, linkname=target, **fields)
 
 
-def hard_link(name: str, target: str, **fields: Any) -> tuple[tarfile.TarInfo, bytes]:
+def hard_link(name: str, target: str, **fields: object) -> tuple[tarfile.TarInfo, bytes]:
     return item(name, tarfile.LNKTYPE, linkname=target, **fields)
 
 

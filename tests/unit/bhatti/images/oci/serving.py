@@ -55,7 +55,7 @@ class Request(BaseHTTPRequestHandler):
         if length is not None:
             self.close_connection = True
 
-    def log_message(self, format: str, *arguments: Any) -> None:
+    def log_message(self, format: str, *arguments: object) -> None:
         """Say nothing."""
 
 
@@ -108,7 +108,7 @@ class Server(ThreadingHTTPServer):
                 else Seen("CONNECT", request.path, {}, b"")
             )
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """A client that refuses our certificate or goes away is what some tests are about."""
 
     def paths(self) -> list[str]:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.unit.bhatti.images.oci.serving import Request, Respond, Server
 
 from bhatti.errors import BhattiError, InvalidRequest, Unavailable
 from bhatti.images.oci.authorization import Authorization
 from bhatti.images.oci.credentials import Credentials
 from bhatti.images.oci.web import Transient, Web
-from tests.unit.bhatti.images.oci.serving import Request, Respond, Server
 
 Serve = Callable[[Respond], Server]
 ALICE = Credentials("alice", "secret")
@@ -42,7 +42,9 @@ def giving(tokens: dict[str, str] | bytes, status: int = 200) -> Respond:
             request.answer(status, body)
         else:
             here = f"http://{request.headers['Host']}/token"
-            request.answer(401, WWW_Authenticate=f'Bearer realm="{here}",service="the registry",scope="repository:a/b:pull"')
+            request.answer(
+                401, WWW_Authenticate=f'Bearer realm="{here}",service="the registry",scope="repository:a/b:pull"'
+            )
 
     return respond
 

@@ -11,7 +11,11 @@ def test_the_challenge_of_the_largest_registry_is_understood() -> None:
     assert parse_challenges([HUB]) == [
         Challenge(
             "bearer",
-            {"realm": "https://auth.docker.io/token", "service": "registry.docker.io", "scope": "repository:a/b:pull,push"},
+            {
+                "realm": "https://auth.docker.io/token",
+                "service": "registry.docker.io",
+                "scope": "repository:a/b:pull,push",
+            },
         )
     ]
 

@@ -1,7 +1,6 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     return {"DOCKER_CONFIG": str(tmp_path), "PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
 
 
-def configure(env: dict[str, str], document: Any) -> None:
+def configure(env: dict[str, str], document: object) -> None:
     Path(env["DOCKER_CONFIG"], "config.json").write_text(json.dumps(document))
 
 

@@ -14,7 +14,7 @@ DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 
 
-def descriptor(digest: str = DIGEST, **extra: Any) -> dict[str, Any]:
+def descriptor(digest: str = DIGEST, **extra: object) -> dict[str, Any]:
     return {"mediaType": "x", "digest": digest, "size": 1, **extra}
 
 
@@ -22,7 +22,7 @@ def platform(os: str, architecture: str, variant: str = "") -> dict[str, str]:
     return {"os": os, "architecture": architecture, "variant": variant}
 
 
-def parse(document: Any) -> Manifest | Index:
+def parse(document: object) -> Manifest | Index:
     return documents.parse_manifest(json.dumps(document).encode(), "test")
 
 
@@ -32,7 +32,7 @@ def index(*manifests: dict[str, Any]) -> Index:
     return parsed
 
 
-def manifest(**changes: Any) -> dict[str, Any]:
+def manifest(**changes: object) -> dict[str, Any]:
     config = descriptor(mediaType=documents.CONFIG_TYPES[0])
     return {"schemaVersion": 2, "config": config, "layers": [descriptor()], **changes}
 
@@ -55,7 +55,7 @@ def test_a_document_says_itself_what_it_is() -> None:
         (manifest(layers=[descriptor()] * (documents.MAX_LAYERS + 1)), "layers"),
     ],
 )
-def test_a_document_that_does_not_fit_is_refused(document: Any, reason: str) -> None:
+def test_a_document_that_does_not_fit_is_refused(document: object, reason: str) -> None:
     with pytest.raises(CorruptData, match=reason) as caught:
         parse(document)
     assert caught.value.code == "bad-manifest"
@@ -74,7 +74,7 @@ def test_what_is_no_json_is_refused() -> None:
         (manifest(config=descriptor(mediaType="application/vnd.cncf.helm.config.v1+json")), "no container image"),
     ],
 )
-def test_good_documents_that_are_no_images_for_us_are_named(document: Any, reason: str) -> None:
+def test_good_documents_that_are_no_images_for_us_are_named(document: object, reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason) as caught:
         parse(document)
     assert caught.value.code == "image-unsupported"
@@ -112,7 +112,7 @@ def test_without_our_platform_those_that_there_are_get_named() -> None:
         documents.choose_manifest(index(), "test")
 
 
-def configuration(document: Any, layers: int = 1) -> Configuration:
+def configuration(document: object, layers: int = 1) -> Configuration:
     return documents.parse_configuration(json.dumps(document).encode(), layers, "test")
 
 
@@ -143,7 +143,7 @@ def test_the_configuration_says_how_to_run_programs() -> None:
 @pytest.mark.parametrize(
     "config", [None, {}, {"Env": None, "Cmd": None, "Entrypoint": None, "Labels": None, "ExposedPorts": None}]
 )
-def test_a_configuration_that_says_nothing_is_an_empty_one(config: Any) -> None:
+def test_a_configuration_that_says_nothing_is_an_empty_one(config: object) -> None:
     document = {"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": []}, "config": config}
     assert configuration(document, 0).image_config() == ImageConfig()
 
@@ -175,8 +175,9 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_any_json_is_taken_or_refused_with_one_of_our_errors(value: Any) -> None:
+def test_any_json_is_taken_or_refused_with_one_of_our_errors(value: object) -> None:
     content = json.dumps(value).encode()
+    codes = set()
     for read in (
         lambda: documents.parse_manifest(content, "test"),
         lambda: documents.parse_configuration(content, 0, "test"),
@@ -184,4 +185,5 @@ def test_any_json_is_taken_or_refused_with_one_of_our_errors(value: Any) -> None
         try:
             read()
         except BhattiError as error:
-            assert error.code in ("bad-manifest", "image-unsupported", "platform-not-found")
+            codes.add(error.code)
+    assert codes <= {"bad-manifest", "image-unsupported", "platform-not-found"}

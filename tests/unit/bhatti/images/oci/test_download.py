@@ -8,11 +8,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from tests.unit.bhatti.images.oci.serving import FakeRegistry, Request, Respond, Server, truncated
 
 from bhatti.errors import CorruptData, OutOfSpace, Unavailable
 from bhatti.images.oci.download import Blob, Downloads, Retry
 from bhatti.images.oci.web import Answer, Transient, Web
-from tests.unit.bhatti.images.oci.serving import FakeRegistry, Request, Respond, Server, truncated
 
 Serve = Callable[[Respond], Server]
 DATA = os.urandom(3_000_000)
@@ -82,7 +82,10 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(downloads: Downloads, s
 
 
 def test_a_later_attempt_takes_up_what_an_earlier_one_left(downloads: Downloads, serve: Serve) -> None:
-    source = Source(serve, truncated(DATA, 2_000_000), *[lambda request: request.answer(200, b"", length=5)] * 3)
+    nothing: Respond = lambda request: request.answer(  # noqa: E731
+        206, length=1_000_000, Content_Range="bytes 2000000-2999999/3000000"
+    )
+    source = Source(serve, truncated(DATA, 2_000_000), nothing, nothing)
     with pytest.raises(Transient):
         fetch(downloads, source)
     assert left(downloads) == [2_000_000]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.bhatti.images.oci.making import archive, directory, file, hard_link, item, symlink
 
 from bhatti.errors import LimitExceeded
 from bhatti.images.oci.layer import Budget, apply_layer
 from bhatti.images.oci.streams import PlainInput
 from bhatti.images.oci.tar import TarReader
 from bhatti.images.oci.tree import EntryRefused, Tree
-from tests.unit.bhatti.images.oci.making import archive, directory, file, hard_link, item, symlink
 
 Items = list[tuple[tarfile.TarInfo, bytes]]
 pytestmark = pytest.mark.usefixtures("as_root")

@@ -74,9 +74,7 @@ def test_any_text_is_a_name_that_can_be_read_again_or_is_refused(text: str) -> N
     except InvalidRequest:
         return
     again = parse_reference(str(reference))
-    assert again == Reference(
-        reference.registry, reference.repository, reference.tag, reference.digest, scheme=""
-    )
+    assert again == Reference(reference.registry, reference.repository, reference.tag, reference.digest, scheme="")
     assert str(reference).isprintable()
 
 

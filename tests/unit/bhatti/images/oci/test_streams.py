@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.bhatti.images.oci.making import Pack, gzipped, plain, sha256, zstd
 
 from bhatti.images.oci.digest import Verifier
 from bhatti.images.oci.streams import (
@@ -21,7 +22,6 @@ from bhatti.images.oci.streams import (
     open_stream,
     unfold_gzip,
 )
-from tests.unit.bhatti.images.oci.making import Pack, gzipped, plain, sha256, zstd
 
 TEXT = b"".join(b"line %d\n" % i for i in range(300_000))
 

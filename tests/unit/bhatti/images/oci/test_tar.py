@@ -1,3 +1,4 @@
+import contextlib
 import io
 import subprocess
 import tarfile
@@ -6,11 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.bhatti.images.oci.making import archive, directory, file, hard_link, item, symlink
 
 from bhatti.images.oci.streams import PlainInput
 from bhatti.images.oci.tar import MAX_EXTENSION_BYTES, Entry, Kind, TarReader
 from bhatti.images.oci.tarfields import MalformedTar
-from tests.unit.bhatti.images.oci.making import archive, directory, file, hard_link, item, symlink
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 
@@ -185,7 +186,7 @@ def test_links_and_directories_have_no_contents_whatever_they_say() -> None:
     assert [(e.kind, e.size_bytes) for e, _ in read(data)] == [(Kind.HARD_LINK, 0), (Kind.FILE, 1)]
 
 
-names = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), min_size=1, max_size=120)
+names = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=120)
 
 
 @settings(max_examples=150, deadline=None)
@@ -217,9 +218,8 @@ def test_a_damaged_archive_is_read_or_refused_but_never_anything_else(changes: l
             block[148:156] = b" " * 8
             data[at + 148 : at + 156] = b"%06o\0 " % sum(block)
     reader = TarReader(PlainInput(io.BytesIO(bytes(data))))
-    try:
+    pieces = []
+    with contextlib.suppress(MalformedTar):
         for _ in reader:
-            for _, piece in reader.contents():
-                assert piece
-    except MalformedTar as error:
-        assert str(error)
+            pieces += [piece for _, piece in reader.contents()]
+    assert all(pieces)

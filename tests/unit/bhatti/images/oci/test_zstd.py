@@ -12,9 +12,7 @@ def compress(data: bytes, *options: str) -> bytes:
 
 def unfold(data: bytes, step: int = 1 << 17) -> bytes:
     with zstd.Decompressor() as decompressor:
-        found = b"".join(
-            piece for at in range(0, len(data), step) for piece in decompressor.feed(data[at : at + step])
-        )
+        found = b"".join(piece for at in range(0, len(data), step) for piece in decompressor.feed(data[at : at + step]))
         assert decompressor.at_frame_end
     return found
 
