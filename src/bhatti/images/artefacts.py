@@ -170,6 +170,7 @@ class ArtefactStore:
         key = input_key(recipe, inputs)
         records = {}
         for path in sorted(p for p in files.rglob("*") if p.is_file()):
+            path.chmod(0o644)  # nothing in an image is secret, and rootless engines boot what root has built
             digest = file_sha256(path, sync=True)
             found = path.stat()
             records[str(path.relative_to(files))] = FileRecord(found.st_size, found.st_mtime_ns, digest)

@@ -1,5 +1,6 @@
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ def make(store: ArtefactStore, content: bytes = b"content", **inputs: str) -> Ar
         files = work / "files"
         (files / "deep").mkdir(parents=True)
         (files / "vmlinux").write_bytes(content)
+        (files / "vmlinux").chmod(0o600)
         (files / "deep/module").write_bytes(b"module")
         return store.commit(files, KIND, RECIPE, inputs or INPUTS, {"release": "6.1"})
 
@@ -44,6 +46,7 @@ def test_an_artefact_exists_when_it_is_complete(store: ArtefactStore) -> None:
     assert set(found.manifest.files) == {"vmlinux", "deep/module"}
     assert found.sha256("vmlinux") == file_sha256(found.directory / "vmlinux")
     assert found.manifest.details == {"release": "6.1"}
+    assert {stat.S_IMODE((found.directory / name).stat().st_mode) for name in found.manifest.files} == {0o644}
     found.verify()
     assert store.all() == [made]
 
