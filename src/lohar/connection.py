@@ -17,6 +17,7 @@ import socket
 import struct
 
 from lohar.failures import RequestError
+from lohar.outbox import Outbox
 from lohar.poller import GONE, READ, WRITE
 from lohar.wire.frames import FrameError, FrameParser, FrameType, encode
 from lohar.wire.limits import LIMITS
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from lohar.loop import Loop, Timer
     from lohar.operation import Operation
+    from lohar.outbox import FilePart
 
     Dispatch = Callable[["Connection", int, bytes], "Operation | None"]
     Gate = Callable[[int, bytes], bool]
@@ -41,12 +43,6 @@ _RECEIVED = memoryview(bytearray(RECEIVE_SIZE))
 HIGH_WATER = 256 << 10
 """Output waiting at which producers pause, until all of it has gone: the kernel's own buffer (208 KiB) keeps the client
 busy meanwhile."""
-
-JOIN_SIZE = 16 << 10
-"""Up to here several frames are cheaper joined and sent at once than sent by vector."""
-
-MAX_VECTORS = 64
-"""Frames in one sendmsg: far below the kernel's 1024, far above what is worth a call of its own."""
 
 LINGER_S = 2.0
 """How long we wait for a client's own close after our last byte. Closing at once could destroy, on TCP, what the client
@@ -66,7 +62,7 @@ class Connection:
     """
 
     __slots__ = (
-        "_closing", "_dispatch", "_flush_due", "_gate", "_loop", "_mask", "_on_close", "_out", "_out_size", "_parser",
+        "_closing", "_dispatch", "_flush_due", "_gate", "_loop", "_mask", "_on_close", "_out", "_parser",
         "_paused", "_process_due", "_queue", "_served", "_timer", "_want_drained", "ended", "keep_alive", "operation",
         "sock", "stay_open",
     )  # fmt: skip
@@ -92,8 +88,7 @@ class Connection:
         self._on_close = on_close
         self._parser = FrameParser(pieces=True)
         self._queue: list[tuple[int, bytes]] = []
-        self._out: list[bytes | memoryview] = []
-        self._out_size = 0
+        self._out = Outbox()
         self._flush_due = False
         self._want_drained = False
         self._process_due = False
@@ -112,19 +107,18 @@ class Connection:
     @property
     def congested(self) -> bool:
         """So much output waits that a producer has to pause; `Operation.drained` will tell when it can go on."""
-        return self._out_size > HIGH_WATER
+        return self._out.size > HIGH_WATER
 
     def send(self, kind: int, payload: bytes | bytearray | memoryview = b"") -> None:
         """Send a frame. What is sent in one turn of the loop leaves in one write."""
         self.send_encoded(encode(kind, payload))
 
-    def send_encoded(self, frames: bytes | memoryview) -> None:
-        """Send frames that are encoded already. `frames` must not change afterwards."""
+    def send_encoded(self, frames: bytes | FilePart) -> None:
+        """Send frames that are encoded already, or a part of a file that belongs into one."""
         if self.sock is None or self._closing:
             return
-        self._out.append(frames)
-        self._out_size += len(frames)
-        if self._out_size > HIGH_WATER:
+        self._out.add(frames)
+        if self._out.size > HIGH_WATER:
             self._want_drained = True
         if not self._flush_due:
             self._flush_due = True
@@ -158,43 +152,23 @@ class Connection:
         if not self._out or self.sock is None:
             return
         try:
-            self._write()
+            self._out.write(self.sock)
         except BlockingIOError:
             pass
-        except OSError:
-            self.drop()
+        except (OSError, EOFError):
+            # A frame that cannot be completed, or nobody to send it to.
+            self.drop(abort=True)
             return
         if self._out:
-            if not self._mask & WRITE:
-                self._watch(self._mask | WRITE)
+            self._watch(self._mask | WRITE)
             return
-        if self._mask & WRITE:
-            self._watch(self._mask & ~WRITE)
+        self._watch(self._mask & ~WRITE)
         if self._closing:
             self._half_close()
         elif self._want_drained:
             self._want_drained = False
             if self.operation is not None:
                 self.operation.drained()
-
-    def _write(self) -> None:
-        out = self._out
-        sock = self.sock
-        assert sock is not None
-        if len(out) == 1:
-            sent = sock.send(out[0])
-        elif self._out_size <= JOIN_SIZE:
-            sent = sock.send(b"".join(out))
-        else:
-            sent = sock.sendmsg(out[:MAX_VECTORS])
-        self._out_size -= sent
-        done = 0
-        while done < len(out) and sent >= len(out[done]):
-            sent -= len(out[done])
-            done += 1
-        del out[:done]
-        if sent:
-            out[0] = memoryview(out[0])[sent:]
 
     # --- input
 

@@ -7,7 +7,8 @@ import stat
 
 from lohar.failures import RequestError, system_error
 from lohar.operation import Operation
-from lohar.wire.frames import HEADER_SIZE, FrameType, encode, encode_all, encode_exit, header
+from lohar.outbox import FilePart
+from lohar.wire.frames import FrameType, encode, encode_all, encode_exit, header
 from lohar.wire.messages import FileReadRequest, FileReadResponse
 
 TYPE_CHECKING = False
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from lohar.loop import Loop
 
 CHUNK = 32 << 10
-"""Content in a frame: the reference's size."""
+"""A file up to this size is read and sent in one go; the reference's size of a frame."""
 
-BATCH = 8
-"""Frames read from the file in one call and written to the socket in another: 256 KiB is where both become as cheap by
-the byte as they get, and as much as may wait for a slow client."""
+PART = 512 << 10
+"""Content in a frame of a larger one. Measured against a plain socket copy: 0.35 with frames of 32 KiB that are read
+and written here, 0.7 with parts of 128 KiB that the kernel sends, 0.9 from 512 KiB on."""
 
 BLOCK = 128 << 10
 """Read at once when looking for lines."""
@@ -65,60 +66,78 @@ def read_file(connection: Connection, loop: Loop, request: FileReadRequest) -> O
         connection.send_encoded(encode(FrameType.FILE_READ_RESP, answer) + encode(FrameType.STDOUT, data) + EXIT_OK)
         return None
     connection.send(FrameType.FILE_READ_RESP, answer)
-    return Download(connection, fd, status.st_size)
+    return Download(connection, fd, status.st_size) if status.st_size else EndlessDownload(connection, fd)
 
 
 class Download(Operation):
-    """A whole file under way. No more than it had when it was opened; a file of size 0 (as in /proc) to its end."""
+    """A whole file under way: as much as it had when it was opened. The kernel alone touches the content."""
 
-    __slots__ = ("_buffer", "_fd", "_left", "_parts")
+    __slots__ = ("_fd", "_offset", "_size")
 
     def __init__(self, connection: Connection, fd: int, size: int) -> None:
         super().__init__(connection)
         self._fd = fd
-        self._left = size or 1 << 62
-        # The content is read to where it belongs among the headers, so that only the kernel ever copies it.
-        stride = HEADER_SIZE + CHUNK
-        self._buffer = memoryview(bytearray((header(FrameType.STDOUT, CHUNK) + bytes(CHUNK)) * BATCH))
-        self._parts = [self._buffer[at + HEADER_SIZE : at + stride] for at in range(0, BATCH * stride, stride)]
+        self._offset = 0
+        self._size = size
 
     def begin(self) -> None:
-        """Send the first batch."""
+        """Send the first part."""
         self.drained()
 
     def lost(self) -> None:
         """Stop."""
-        self._close()
+        os.close(self._fd)
 
     def drained(self) -> None:
-        """Send the next batch; the last one has left the buffer."""
+        """Send the next part; or end, when the last has left."""
         connection = self.connection
-        if self._fd < 0:
+        left = self._size - self._offset
+        if left == 0:
+            os.close(self._fd)
+            connection.finish()
             return
+        count = min(left, PART)
+        connection.send_encoded(header(FrameType.STDOUT, count))
+        connection.send_encoded(FilePart(self._fd, self._offset, count))
+        self._offset += count
+        if count == left:
+            connection.send_encoded(EXIT_OK)
+        connection.await_drained()
+
+
+class EndlessDownload(Operation):
+    """A file without size under way, as those in /proc: to its end, wherever that is."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, connection: Connection, fd: int) -> None:
+        super().__init__(connection)
+        self._fd = fd
+
+    def begin(self) -> None:
+        """Send the first piece."""
+        self.drained()
+
+    def lost(self) -> None:
+        """Stop."""
+        os.close(self._fd)
+
+    def drained(self) -> None:
+        """Send the next piece."""
+        connection = self.connection
         try:
-            count = min(os.readv(self._fd, self._parts), self._left)
+            data = os.read(self._fd, CHUNK)
         except OSError as error:
-            self._close()
+            os.close(self._fd)
             connection.fail(str(system_error("read", error)))
             return
-        self._left -= count
-        full, rest = divmod(count, CHUNK)
-        end = full * (HEADER_SIZE + CHUNK)
-        if full:
-            connection.send_encoded(self._buffer[:end])
-        if rest:
-            connection.send(FrameType.STDOUT, self._parts[full][:rest])
-        if count == 0 or self._left == 0:
-            self._close()
+        if data:
+            connection.send(FrameType.STDOUT, data)
+            connection.await_drained()
+        else:
+            os.close(self._fd)
             connection.send_encoded(EXIT_OK)
             connection.finish()
-        else:
-            connection.await_drained()
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 class LineCutter:
