@@ -164,8 +164,8 @@ class PartsBuilder:
     def _make_drives(self, kernel: Artefact, runtime: Artefact, lock: int, progress: Progress) -> GuestRecord:
         code = code_digest()
         release = kernel.manifest.details["release"]
-        first = self._make_initramfs(kernel, release, code)
-        agent = self._make_agent(runtime, code, lock, progress)
+        first = self._make_initramfs(kernel, release)
+        agent = self._make_agent(runtime, lock, progress)
         record = GuestRecord(
             kernel=kernel.key, runtime=runtime.key, initramfs=first.key, agent=agent.key, code=code,
             kernel_release=release,
@@ -174,8 +174,8 @@ class PartsBuilder:
             write_durably(self._record_path, msgspec.json.encode(record))
         return record
 
-    def _make_initramfs(self, kernel: Artefact, release: str, code: str) -> Artefact:
-        inputs = {"kernel": kernel.key, "code": code}
+    def _make_initramfs(self, kernel: Artefact, release: str) -> Artefact:
+        inputs = {"kernel": kernel.key, "code": boot_digest()}
         found = self._artefacts.find_intact("initramfs", _key(inputs), DRIVES_RECIPE)
         if found is not None:
             return found
@@ -188,8 +188,8 @@ class PartsBuilder:
             (files / "initramfs.cpio").write_bytes(archive)
             return self._artefacts.commit(files, "initramfs", DRIVES_RECIPE, inputs)
 
-    def _make_agent(self, runtime: Artefact, code: str, lock: int, progress: Progress) -> Artefact:
-        inputs = {"runtime": runtime.key, "code": code}
+    def _make_agent(self, runtime: Artefact, lock: int, progress: Progress) -> Artefact:
+        inputs = {"runtime": runtime.key, "code": drive_digest()}
         found = self._artefacts.find_intact("agent", _key(inputs), DRIVES_RECIPE)
         if found is not None:
             return found
@@ -213,10 +213,29 @@ def _versions(packages: list[Package]) -> dict[str, str]:
     return {package.name: package.version for package in packages}
 
 
+BOOT_CODE = ("init.sh", "initramfs.py", "cpio.py", "modules.py")
+DRIVE_CODE = ("agent_drive.py", "compile_modules.py", "ext4.py")
+"""The modules of this package that decide what is in the initramfs, and what beside lohar is on the agent drive."""
+
+
+def boot_digest() -> str:
+    """Return the digest of our code that makes the initramfs."""
+    return _digest(BOOT_CODE)
+
+
+def drive_digest() -> str:
+    """Return the digest of our code that makes the agent drive, with all of lohar."""
+    return hashlib.sha256(f"{_digest(DRIVE_CODE)} {agent_drive.lohar_digest()}".encode()).hexdigest()
+
+
 def code_digest() -> str:
     """Return the digest of all our code that runs in guests or decides what is put there."""
-    digest = hashlib.sha256(agent_drive.lohar_digest().encode())
+    return hashlib.sha256(f"{boot_digest()} {drive_digest()}".encode()).hexdigest()
+
+
+def _digest(names: tuple[str, ...]) -> str:
     here = Path(__file__).parent
-    for name in ("init.sh", "initramfs.py", "cpio.py", "modules.py", "agent_drive.py", "compile_modules.py", "ext4.py"):
+    digest = hashlib.sha256()
+    for name in names:
         digest.update((here / name).read_bytes())
     return digest.hexdigest()

@@ -63,7 +63,7 @@ def test_newer_sources_of_the_agent_are_on_the_drive_at_the_next_boot(
     parts = builder.current()
     after = builder.read_record()
     assert after is not None
-    assert (after.kernel, after.runtime) == (before.kernel, before.runtime)
+    assert (after.kernel, after.runtime, after.initramfs) == (before.kernel, before.runtime, before.initramfs)
     assert after.agent != before.agent
     image = parts.agent.checked("agent.ext4")
     assert "news.pyc" in debugfs(image, *(f"ls /lib/python3.{minor}/lohar" for minor in range(11, 16)))
