@@ -265,10 +265,11 @@ class TestConnections:
             agent.process.kill()
             with pytest.raises(Unavailable):
                 await anext(stream)
-        os.kill(int(event.data), signal.SIGKILL)  # type: ignore[union-attr]
+        os.killpg(int(event.data), signal.SIGKILL)  # type: ignore[union-attr]
 
     async def test_a_frozen_agent_is_a_timeout_and_not_a_hang(self, agent: AgentProcess) -> None:
-        async with GuestLink(UnixTransport(agent.control), deadlines=IMPATIENT) as link:
+        deadlines = Deadlines(reply_s=1.0, stall_s=0.1, probe_after_s=0.1, probe_reply_s=0.1)
+        async with GuestLink(UnixTransport(agent.control), deadlines=deadlines) as link:
             await link.hello()
             agent.process.send_signal(signal.SIGSTOP)
             try:

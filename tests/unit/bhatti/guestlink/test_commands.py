@@ -248,7 +248,7 @@ class TestTrouble:
             await peer.gone()
 
         async with listening(tmp_path / "agent", script):
-            link = new_link(deadlines=Deadlines(kill_grace_s=0.05))
+            link = new_link(deadlines=Deadlines(kill_grace_s=0.5))
             result = await link.exec(["sleep", "60"], timeout_s=0.01)
             assert result.reason is ExitReason.TIMEOUT
 
