@@ -24,7 +24,8 @@ class Row:
     """One line of a report. Times are microseconds for one call; a rate stands in `rate`, in `rate_unit` per second.
 
     `ratio` compares with `floor` (the other row's name): times by their medians, rates likewise. `target` is the ratio
-    (or, without floor, the rate) asked for; at most that for times, at least that for rates.
+    (or, without floor, the rate) asked for; at most that for times, at least that for rates. A row about a size has it
+    in `size_mib`, and no times; its target is the most that it may be. `limit_us` is a target for a time as such.
     """
 
     name: str
@@ -37,12 +38,18 @@ class Row:
     floor: str = ""
     ratio: float | None = None
     target: float | None = None
+    size_mib: float | None = None
+    limit_us: float | None = None
 
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None without one."""
+        if self.limit_us is not None:
+            return self.p50_us <= self.limit_us
         if self.target is None:
             return None
+        if self.size_mib is not None:
+            return self.size_mib <= self.target
         if self.rate is not None:
             return (self.rate if self.ratio is None else self.ratio) >= self.target
         return self.ratio is not None and self.ratio <= self.target
@@ -94,6 +101,11 @@ async def take_turns(
     return seconds
 
 
+def size_row(name: str, kib: int, *, target_mib: float | None = None) -> Row:
+    """Make a row of a size, which may be at most `target_mib`."""
+    return Row(name, 1, 0, 0, 0, target=target_mib, size_mib=kib / 1024)
+
+
 def spawn() -> None:
     """Start `/bin/true` and wait for it: the floor under everything that runs a command."""
     os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
@@ -115,14 +127,19 @@ def table(title: str, rows: Sequence[Row]) -> str:
     ]
     for item in rows:
         rate = "" if item.rate is None else f"{item.rate:,.0f} {item.rate_unit}/s"
+        if item.size_mib is not None:
+            rate = f"{item.size_mib:.2f} MiB"
         ratio = "" if item.ratio is None else f"{item.ratio:.2f}"
         goal = "" if item.target is None else f"{item.target:,.0f}" if item.target >= 100 else f"{item.target:g}"
         sign = goal and ("≥ " if item.rate is not None else "≤ ") + goal
+        if item.size_mib is not None:
+            sign = goal and f"≤ {goal} MiB"
+        elif item.limit_us is not None:
+            sign = f"≤ {item.limit_us:,.0f} µs"
         met = {None: "", True: "yes", False: "**no**"}[item.met]
-        lines.append(
-            f"| {item.name} | {item.count} | {item.p50_us:,.1f} | {item.p95_us:,.1f} | {item.p99_us:,.1f} "
-            f"| {rate} | {item.floor} | {ratio} | {sign} | {met} |"
-        )
+        times = (item.p50_us, item.p95_us, item.p99_us)
+        shown = "  |  | " if item.size_mib is not None else " | ".join(f"{value:,.1f}" for value in times)
+        lines.append(f"| {item.name} | {item.count} | {shown} | {rate} | {item.floor} | {ratio} | {sign} | {met} |")
     return "\n".join(lines)
 
 
