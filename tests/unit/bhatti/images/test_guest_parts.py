@@ -194,6 +194,8 @@ def run_until(directory: Path, stage: str | None) -> tuple[list[str], list[str]]
         assert build.stdout is not None
         for line in build.stdout:
             name, done, total = line.rstrip().split("|")
+            if name == "waiting for another build":  # for what the last one had started and takes a moment to die
+                continue
             if done == total:
                 ended.append(name)
             elif name not in begun:
