@@ -104,9 +104,9 @@ class CommandGroup:
     def _limit_bytes(self) -> int | None:
         folder = os.path.dirname(self.path)
         for path in (self.path, folder):
-            text = _read(f"{path}/memory.max").strip()
-            if text.isdigit():
-                return int(text)
+            limit = read_number(f"{path}/memory.max")
+            if limit is not None:
+                return limit
         return None
 
     def close(self) -> None:
@@ -153,6 +153,12 @@ def read_keys(path: str) -> dict[str, int]:
         if value.isdigit():
             result[key] = int(value)
     return result
+
+
+def read_number(path: str) -> int | None:
+    """Return the number in a file (`memory.max`); None if there is none in it (`max`) or it cannot be read."""
+    text = _read(path).strip()
+    return int(text) if text.isdigit() else None
 
 
 def _read(path: str) -> str:

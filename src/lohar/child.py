@@ -128,6 +128,11 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
+    def ran_out_of_memory(self, oom: OomKill) -> None:
+        """Take over that the kernel killed it for want of memory, unless we did it for another reason."""
+        if self.reason in (ExitReason.EXITED, ExitReason.SIGNALLED):
+            self.oom, self.reason = oom, ExitReason.OOM
+
     def _timed_out(self) -> None:
         self.kill(ExitReason.TIMEOUT)
 

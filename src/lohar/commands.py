@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lohar.credentials import Credentials
     from lohar.launch import FileAction, Launcher
     from lohar.loop import Loop
+    from lohar.memory import SharedMemory
     from lohar.reaper import Reaper
     from lohar.wire.messages import ExecRequest
 
@@ -31,6 +32,8 @@ class Commands:
         self, loop: Loop, reaper: Reaper, launcher: Launcher, config: AgentConfig, groups: CommandGroups | None = None
     ) -> None:
         self.running: dict[int, Child] = {}
+        self.memory: SharedMemory | None = None
+        """What tells that a command has run out of memory, where it has no group of its own."""
         self._loop = loop
         self._reaper = reaper
         self._launcher = launcher
@@ -54,6 +57,7 @@ class Commands:
             credentials, home = self._account(request.user)
         env = self.environment(request, home)
         group = self._groups.create() if self._groups is not None else None
+        kills = self.memory.kills() if self.memory is not None else 0
         try:
             pid = self._launcher.start(
                 request.argv,
@@ -71,6 +75,8 @@ class Commands:
             group.add(pid)
         child = Child(self._loop, self._reaper, pid, request.argv, group)
         child.on_reaped = self._reaped
+        if self.memory is not None:
+            self.memory.watch(child, kills)
         self.running[pid] = child
         if request.timeout_sec > 0:
             child.limit(request.timeout_sec)
@@ -128,3 +134,5 @@ class Commands:
 
     def _reaped(self, child: Child) -> None:
         del self.running[child.pid]
+        if self.memory is not None and (oom := self.memory.ended(child)) is not None:
+            child.ran_out_of_memory(oom)

@@ -27,7 +27,7 @@ BACKLOG = 512
 """The connection limit: a burst is answered rather than refused."""
 
 FOR_ANYBODY = 0o111
-"""The umask that lets all users connect: the host's daemon may be any. The directory keeps others out, as the token does.
+"""The umask that lets all users connect: the host's daemon may be any. The directory keeps others out, and the token.
 Not chmod(2) afterwards, which gVisor refuses, as it refuses to rename a socket that the host has too."""
 
 

@@ -84,6 +84,10 @@ def serve(
     else:
         become_subreaper()
     agent = Agent(loop, reaper, Launcher(exempt=config.pid1), config, groups)
+    if config.pid1 and groups is None:
+        from lohar.memory import open_memory
+
+        agent.commands.memory = open_memory()
     reaper.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         reaper.on_signal(number, loop.stop)

@@ -43,6 +43,9 @@ def find_user(name: str, *, root: str = "/") -> User | None:
                 shell=fields[6] or "/bin/sh",
                 groups=_groups(fields[0], gid, root),
             )
+    if name in ("root", "0"):
+        # An image of a single program may have no accounts at all; root needs none to be root.
+        return User(name="root", uid=0, gid=0, home="/", shell=SHELLS[-1], groups=(0,))
     return None
 
 

@@ -43,8 +43,12 @@ def test_an_account_without_home_and_shell_gets_those_that_always_exist(root: Pa
     assert (bare.home, bare.shell) == ("/", "/bin/sh")
 
 
-def test_a_root_without_tables_has_no_accounts(tmp_path: Path) -> None:
-    assert find_user("root", root=str(tmp_path)) is None
+def test_a_root_without_tables_has_root_and_no_other_accounts(tmp_path: Path) -> None:
+    for name in ("root", "0"):
+        root = find_user(name, root=str(tmp_path))
+        assert root is not None
+        assert (root.name, root.uid, root.gid, root.groups) == ("root", 0, 0, (0,))
+    assert find_user("lohar", root=str(tmp_path)) is None
 
 
 def test_the_configured_user_brings_its_ids_and_home(root: Path) -> None:
