@@ -11,7 +11,7 @@ from lohar.operation import Operation
 from lohar.pipes import InputPipe, OutputPipe, make_pipe
 from lohar.wire.frames import FrameType, encode_exit
 from lohar.wire.limits import LIMITS
-from lohar.wire.messages import Detached, ExitReason
+from lohar.wire.messages import Detached, ExitInfo, ExitReason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lohar.wire.messages import ExecRequest
 
 QUIET_S = LIMITS.drain_timeout_ms / 1000
+
+_EXITED = ExitInfo(reason=ExitReason.EXITED).to_json()
 
 
 class PipedExec(Operation):
@@ -137,7 +139,10 @@ class PipedExec(Operation):
 
 def exit_payload(child: Child, request: ExecRequest) -> bytes:
     """Return EXIT's payload, with the reason for a client that asked for it."""
-    return encode_exit(child.code, child.exit_info().to_json() if request.exit_info else b"")
+    if not request.exit_info:
+        return encode_exit(child.code)
+    # Nearly always this: encoded once, as the client waits.
+    return encode_exit(child.code, _EXITED if child.reason is ExitReason.EXITED else child.exit_info().to_json())
 
 
 def start_piped(commands: Commands, request: ExecRequest) -> tuple[Child, int, int, int]:

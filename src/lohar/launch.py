@@ -144,15 +144,15 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
         return name
     if not name:
         raise RequestError("start: exec: empty command name: not found")
-    denied = ""
-    for folder in env.get("PATH", "").split(":"):
-        path = f"{folder or '.'}/{name}"
+    folders = [folder or "." for folder in env.get("PATH", "").split(":")]
+    access = os.access
+    for folder in folders:
+        path = f"{folder}/{name}"
         # First what costs no exception: most directories of a PATH do not have it.
-        if not os.access(path, os.F_OK) or not stat.S_ISREG(os.stat(path).st_mode):
-            continue
-        if os.access(path, os.X_OK):
+        if access(path, os.X_OK) and stat.S_ISREG(os.stat(path).st_mode):
             return path
-        denied = denied or path
-    if denied:
-        raise RequestError(f"start: fork/exec {denied}: permission denied")
+    for folder in folders:
+        path = f"{folder}/{name}"
+        if access(path, os.F_OK) and stat.S_ISREG(os.stat(path).st_mode):
+            raise RequestError(f"start: fork/exec {path}: permission denied")
     raise RequestError(f'start: exec: "{name}": executable file not found in $PATH')
