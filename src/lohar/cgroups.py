@@ -67,6 +67,8 @@ class CommandGroups:
                 return found
             except OSError:
                 continue  # EPIPE: records were overwritten before we came; the next read goes on after them
+            if not record:
+                return found
             found = parse_victim(record) or found
 
 

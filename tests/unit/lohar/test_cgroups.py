@@ -1,0 +1,105 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lohar.cgroups import ROOT, CommandGroups, open_groups, parse_victim, read_keys, read_number
+from lohar.wire.messages import OomKill
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory with the names of cgroup2's files, for what needs no kernel behind them."""
+    (tmp_path / "cgroup.controllers").write_text("memory pids")
+    return tmp_path
+
+
+def test_without_cgroup2_there_are_no_groups(tmp_path: Path) -> None:
+    assert open_groups(str(tmp_path)) is None
+
+
+def test_where_nobody_may_write_there_are_no_groups(tree: Path) -> None:
+    (tree / "bhatti").write_text("a file where the directory should be")
+    assert open_groups(str(tree)) is None
+
+
+def test_every_command_has_a_directory_of_its_own(tree: Path) -> None:
+    groups = open_groups(str(tree), kernel_log=os.devnull)
+    assert groups is not None
+    first, second = groups.create(), groups.create()
+    assert first is not None
+    assert second is not None
+    assert first.path != second.path
+    assert Path(first.path).is_dir()
+    assert (first.oom_kill(), first.cpu_ms()) == (None, 0)
+
+
+def test_a_kill_is_told_with_its_victim_and_the_limit(tree: Path) -> None:
+    log = tree / "kmsg"
+    log.touch()
+    groups = open_groups(str(tree), kernel_log=str(log))
+    assert groups is not None
+    group = groups.create()
+    assert group is not None
+    (Path(group.path) / "memory.events").write_text("low 0\noom 1\noom_kill 2\n")
+    (Path(group.path) / "memory.max").write_text("max\n")
+    (tree / "bhatti" / "memory.max").write_text("1048576\n")
+    log.write_text("3,1,2,-;Memory cgroup out of memory: Killed process 9 (python3) total-vm:1kB")
+    assert group.oom_kill() == OomKill(victim="python3", pid=9, limit_bytes=1048576)
+
+
+@pytest.mark.parametrize(
+    ("record", "victim"),
+    [
+        (b"3,1,2,-;Out of memory: Killed process 812 (python3) total-vm:1kB", ("python3", 812)),
+        (b"3,1,2,-;Memory cgroup out of memory: Killed process 9 (a (b)) total-vm:1kB", ("a (b", 9)),
+        (b"6,1,2,-;eth0: link up", None),
+        (b"3,1,2,-;Killed process x (y)", None),
+        (b"", None),
+    ],
+)
+def test_the_victim_is_read_from_the_kernels_words(record: bytes, victim: tuple[str, int] | None) -> None:
+    assert parse_victim(record) == victim
+
+
+def test_keys_and_numbers_are_read_or_absent(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("oom 1\noom_kill 3\nname value\n")
+    (tmp_path / "number").write_text("42\n")
+    (tmp_path / "max").write_text("max\n")
+    assert read_keys(str(tmp_path / "keys")) == {"oom": 1, "oom_kill": 3}
+    assert read_keys(str(tmp_path / "missing")) == {}
+    assert read_number(str(tmp_path / "number")) == 42
+    assert read_number(str(tmp_path / "max")) is None
+
+
+def test_a_group_in_use_is_removed_later(tree: Path) -> None:
+    groups = CommandGroups(str(tree))
+    group = groups.create()
+    assert group is not None
+    blocker = Path(group.path) / "process"
+    blocker.touch()
+    for leftover in Path(group.path).glob("memory.*"):
+        leftover.unlink()
+    group.close()
+    assert Path(group.path).exists()
+    blocker.unlink()
+    groups.sweep()
+    assert not Path(group.path).exists()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not Path(f"{ROOT}/cgroup.controllers").exists() or not os.access(ROOT, os.W_OK),
+    reason="no writable cgroup2 here; the conformance suite runs this in a virtual machine",
+)
+def test_the_kernel_kills_a_group_as_a_whole() -> None:
+    groups = open_groups()
+    assert groups is not None
+    group = groups.create()
+    assert group is not None
+    child = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"])
+    group.add(child.pid)
+    group.kill()
+    assert child.wait(10) < 0
+    group.close()
