@@ -58,7 +58,7 @@ class Daemon:
             line = said.readline()
         if line != b"ready\n":
             self.process.wait(10)
-            raise AssertionError(f"the daemon did not start: {line!r}\n{self.log}")
+            raise AssertionError(f"the daemon did not start: {line!r}\n{self.log[-4000:]}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the daemon and return its exit status."""
@@ -73,13 +73,15 @@ class Daemon:
         given = {"env": self.env, "cwd": self.directory, **options}
         return subprocess.Popen([sys.executable, "-m", "bhatti", *arguments], **given)  # type: ignore[call-overload, no-any-return]
 
-    def bhatti(self, *arguments: str, stdin: bytes = b"", **env: str) -> "subprocess.CompletedProcess[bytes]":
+    def bhatti(
+        self, *arguments: str, stdin: bytes = b"", env: dict[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[bytes]":
         """Run `bhatti` to its end."""
         return subprocess.run(
             [sys.executable, "-m", "bhatti", *arguments],
             input=stdin,
             capture_output=True,
-            env={**self.env, **env},
+            env={**self.env, **(env or {})},
             cwd=self.directory,
             timeout=60,
             check=False,
@@ -93,6 +95,10 @@ class Daemon:
 
     def client(self) -> Client:
         return Client(self.endpoint)
+
+    def machines(self, directory: str = "m") -> list[str]:
+        """The ids of the machines that have a directory; `m` is that of the local engine."""
+        return sorted(path.name for path in (self.directory / directory).glob("*"))
 
     def remove_all(self) -> None:
         """End all sandboxes that there are."""

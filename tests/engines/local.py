@@ -22,6 +22,7 @@ from pathlib import Path
 
 import anyio
 import msgspec
+from anyio import to_thread
 
 from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Machine, ProgressCallback
 from bhatti.errors import Conflict, CorruptData, EngineFailure, GuestTimeout, NotFound, OutOfSpace
@@ -59,6 +60,7 @@ class LocalEngine(Engine):
         self._records: dict[str, Record] = {}
         self._links: dict[str, GuestLink] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._gone: set[str] = set()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -78,28 +80,30 @@ class LocalEngine(Engine):
         self._links.clear()
 
     async def adopt(self) -> list[Machine]:
+        await to_thread.run_sync(self._read_records)
+        return [await self.status(sandbox_id) for sandbox_id in self._records]
+
+    def _read_records(self) -> None:
         for directory in sorted(self._directory.glob("*")):
             try:
                 record = msgspec.json.decode((directory / "machine.json").read_bytes(), type=Record)
             except FileNotFoundError:
+                for pid in _processes_of(directory):  # killed between making the machine and writing it down
+                    os.kill(pid, signal.SIGKILL)
                 shutil.rmtree(directory)
                 continue
             self._records[record.id] = record
-        return [await self.status(sandbox_id) for sandbox_id in self._records]
+            if _start_time(record.pid) != record.started:
+                self._gone.add(record.id)
 
     async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
         report = progress or (lambda stage: None)
         report("layer")
         _check_image(spec.image)
         directory = self._directory / spec.id
-        directory.mkdir(parents=True)
         try:
             report("boot")
-            process = self._start(spec, directory)
-            self._children[spec.id] = process
-            record = Record(id=spec.id, pid=process.pid, started=_start_time(process.pid) or "", created=time.time())
-            _write(directory / "machine.json", msgspec.json.encode(record))
-            self._records[spec.id] = record
+            process = await to_thread.run_sync(self._start, spec, directory)
             report("agent")
             await self._wait_ready(spec, directory, process)
         except BaseException:
@@ -127,7 +131,8 @@ class LocalEngine(Engine):
             )
         child = self._children.get(sandbox_id)
         detail = f"the agent ended with {child.returncode}" if child else "the agent is gone"
-        cause = CauseOfDeath(kind="exit", detail=detail, console_tail=self.console(sandbox_id, max_bytes=4096))
+        console = await to_thread.run_sync(lambda: self.console(sandbox_id, max_bytes=4096))
+        cause = CauseOfDeath(kind="exit", detail=detail, console_tail=console)
         return Machine(id=record.id, status=Status.FAILED, temperature=Temperature.COLD, cause=cause)
 
     async def list(self) -> list[Machine]:
@@ -152,6 +157,14 @@ class LocalEngine(Engine):
             raise NotFound(f"no machine {sandbox_id}") from None
 
     def _start(self, spec: SandboxSpec, directory: Path) -> "subprocess.Popen[bytes]":
+        directory.mkdir(parents=True)
+        process = self._children[spec.id] = self._spawn(spec, directory)
+        record = Record(id=spec.id, pid=process.pid, started=_start_time(process.pid) or "", created=time.time())
+        _write(directory / "machine.json", msgspec.json.encode(record))
+        self._records[spec.id] = record
+        return process
+
+    def _spawn(self, spec: SandboxSpec, directory: Path) -> "subprocess.Popen[bytes]":
         sockets = {"LOHAR_TEST": "1", "LOHAR_SOCK": str(directory / "c"), "LOHAR_FWD_SOCK": str(directory / "f")}
         home = directory / "home"
         home.mkdir()
@@ -169,18 +182,23 @@ class LocalEngine(Engine):
     async def _wait_ready(self, spec: SandboxSpec, directory: Path, process: "subprocess.Popen[bytes]") -> None:
         link = self._links[spec.id] = GuestLink(UnixTransport(directory / "c", directory / "f"))
         if spec.image == "dies":
-            process.wait()
-            raise EngineFailure(f"the machine ended with {process.returncode}: {self.console(spec.id).strip()}")
+            await to_thread.run_sync(process.wait)
+            console = await to_thread.run_sync(self.console, spec.id)
+            raise EngineFailure(f"the machine ended with {process.returncode}: {console.strip()}")
         try:
             await link.wait_ready(timeout_s=SILENT_S if spec.image == "silent" else BOOT_S)
         except GuestTimeout as err:
             raise GuestTimeout(f"sandbox {spec.name!r} never answered", hint="look at its console") from err
 
     def _alive(self, record: Record) -> bool:
-        child = self._children.get(record.id)
-        if child is not None:
+        if (child := self._children.get(record.id)) is not None:
             return child.poll() is None
-        return _start_time(record.pid) == record.started
+        if record.id not in self._gone:
+            try:
+                os.kill(record.pid, 0)
+            except ProcessLookupError:
+                self._gone.add(record.id)
+        return record.id not in self._gone
 
     async def _remove(self, sandbox_id: str) -> None:
         if (link := self._links.pop(sandbox_id, None)) is not None:
@@ -189,8 +207,7 @@ class LocalEngine(Engine):
         if record is not None and self._alive(record):
             await self._end(record)
         self._children.pop(sandbox_id, None)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(self._directory / sandbox_id)
+        await to_thread.run_sync(lambda: shutil.rmtree(self._directory / sandbox_id, ignore_errors=True))
 
     async def _end(self, record: Record) -> None:
         """Ask, wait, kill, reap."""
@@ -204,7 +221,7 @@ class LocalEngine(Engine):
         finally:
             os.close(descriptor)
         if (child := self._children.get(record.id)) is not None:
-            child.wait()
+            await to_thread.run_sync(child.wait)
 
 
 async def _ended(descriptor: int, timeout_s: float) -> bool:
@@ -231,6 +248,16 @@ def _start_time(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else fields[19]
+
+
+def _processes_of(directory: Path) -> list[int]:
+    """Return the processes that were given a socket in this directory."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if f"LOHAR_SOCK={directory}/".encode() in environment.read_bytes():
+                found.append(int(environment.parent.name))
+    return found
 
 
 def _write(path: Path, content: bytes) -> None:

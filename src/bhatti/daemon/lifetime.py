@@ -11,7 +11,8 @@ import importlib.metadata
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -35,34 +36,43 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-async def live(settings: Settings, on_ready: Callable[[], None]) -> None:
-    """Serve until a signal says stop. `on_ready` is called once everything is served.
+@contextlib.contextmanager
+def held(settings: Settings) -> Iterator[socket.socket]:
+    """Hold the state directory and listen on the socket, for the block.
 
-    Raises what keeps a daemon from starting: `Conflict` (another one), `InvalidRequest`, `MissingDependency`,
-    `CorruptData`, `Unavailable`.
+    Raises what keeps a daemon from starting: `Conflict` (another one), `InvalidRequest`, `Unavailable`. Blocks for
+    some system calls, so it is entered before there is an event loop.
     """
     _make_directories(settings)
     with sole_daemon(settings.lock), listening(settings.socket) as listener:
-        async with anyio.create_task_group() as tasks:
-            service = Service(settings, importlib.metadata.version("bhatti"), tasks)
-            runner = web.AppRunner(
-                make_app(service),
-                # A caller who leaves takes the command he waits for with him; orders are safe from it (`orders`).
-                handler_cancellation=True,
-                access_log=None,
-                shutdown_timeout=settings.drain_s,
-            )
-            await runner.setup()
-            try:
-                await web.SockSite(runner, listener).start()
-                log.info("listening on %s", settings.socket)
-                with anyio.CancelScope() as serving:
-                    tasks.start_soon(_stop_at_signal, serving)
-                    await _serve(service, runner, settings, on_ready)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await runner.cleanup()
-                tasks.cancel_scope.cancel()
+        yield listener
+
+
+async def live(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Serve on `listener` until a signal says stop. `on_ready` is called once everything is served.
+
+    Raises `MissingDependency`, `CorruptData`, `Unavailable`, in a group.
+    """
+    async with anyio.create_task_group() as tasks:
+        service = Service(settings, importlib.metadata.version("bhatti"), tasks)
+        runner = web.AppRunner(
+            make_app(service),
+            # A caller who leaves takes the command he waits for with him; orders are safe from it (`orders`).
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=settings.drain_s,
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener).start()
+            log.info("listening on %s", settings.socket)
+            with anyio.CancelScope() as serving:
+                tasks.start_soon(_stop_at_signal, serving)
+                await _serve(service, runner, settings, on_ready)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await runner.cleanup()
+            tasks.cancel_scope.cancel()
     log.info("stopped")
 
 
@@ -71,6 +81,8 @@ async def _serve(service: Service, runner: web.AppRunner, settings: Settings, on
         try:
             await service.start(journal, engine)
             on_ready()
+            if settings.detect_blocking:
+                _detect_blocking()
             await anyio.sleep_forever()
         finally:
             with anyio.CancelScope(shield=True):
@@ -118,3 +130,10 @@ def _make_directories(settings: Settings) -> None:
                 hint="run as root, or set BHATTI_STATE_DIR and BHATTI_RUNTIME_DIR to directories of your own",
                 code="state-dir-unusable",
             )
+
+
+def _detect_blocking() -> None:
+    """Raise wherever the event loop would block; for tests and for debugging."""
+    from blockbuster import BlockBuster
+
+    BlockBuster().activate()

@@ -75,21 +75,13 @@ def first(error: BaseException) -> BhattiError | None:
 
 
 def _serve(configured: settings.Settings, ready: Ready) -> None:
-    from bhatti.daemon.lifetime import live  # a quarter of a second of imports that the works do not need
+    from bhatti.daemon.lifetime import held, live  # a quarter of a second of imports that the works do not need
 
     os.chdir("/")  # whatever directory we were started in may be unmounted or removed
     logs.set_up(configured)
-    if configured.detect_blocking:
-        _detect_blocking()
     use_uvloop = importlib.util.find_spec("uvloop") is not None
-    anyio.run(live, configured, ready, backend_options={"use_uvloop": use_uvloop})
-
-
-def _detect_blocking() -> None:
-    """Raise wherever the event loop would block; for tests and for debugging."""
-    from blockbuster import BlockBuster
-
-    BlockBuster().activate()
+    with held(configured) as listener:
+        anyio.run(live, configured, listener, ready, backend_options={"use_uvloop": use_uvloop})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -95,6 +95,8 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         # A crash of the host, not only of the daemon, must not undo a journalled order.
         connection.execute("PRAGMA synchronous=FULL")
+        # What is deleted is overwritten: the secrets of a destroyed sandbox do not linger in free pages.
+        connection.execute("PRAGMA secure_delete=ON")
         migrate(connection)
         self.path.chmod(0o600)
 

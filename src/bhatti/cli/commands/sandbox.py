@@ -63,7 +63,7 @@ def create(
     else:
         click.echo(f"{made.id}\t{made.name}\t{made.ip or ''}")
         if sys.stderr.isatty():
-            seconds = sum(made.timings_ms.values()) / 1000
+            seconds = made.timings_ms.get("total", sum(made.timings_ms.values())) / 1000
             why = f": {made.why}" if made.why else ""
             click.echo(f"{made.how} in {seconds:.1f} s, {made.accelerator}{why}", err=True)
 

@@ -12,7 +12,7 @@ from anyio import to_thread
 from tests.engines.local import LocalEngine
 from tests.serving import settings_in
 
-from bhatti.daemon.lifetime import live
+from bhatti.daemon.lifetime import held, live
 from bhatti.daemon.lock import holder
 from bhatti.daemon.settings import Settings
 from bhatti.errors import BhattiError, Conflict, InvalidRequest, MissingDependency, Unavailable
@@ -45,15 +45,13 @@ class Missing(LocalEngine):
 async def living(settings: Settings, *, wait: bool = True) -> AsyncIterator[None]:
     """A daemon in this process for the block; ended as one is, by SIGTERM."""
     ready = anyio.Event()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(live, settings, ready.set)
-        if wait:
-            await ready.wait()
-        else:
-            while not settings.socket.exists():  # noqa: ASYNC110  # another task of this loop makes it
-                await anyio.sleep(0.001)
-        yield
-        signal.raise_signal(signal.SIGTERM)
+    with held(settings) as listener:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(live, settings, listener, ready.set)
+            if wait:
+                await ready.wait()
+            yield
+            signal.raise_signal(signal.SIGTERM)
 
 
 async def ask(settings: Settings, operation: Operation[None, types.Health] = table.HEALTH) -> types.Health:
@@ -98,8 +96,13 @@ async def test_a_daemon_can_be_stopped_while_it_starts(directory: Path) -> None:
 
 async def refused(settings: Settings) -> BhattiError:
     """Return what keeps a daemon from starting."""
+
+    async def attempt() -> None:
+        with held(settings) as listener:
+            await live(settings, listener, lambda: None)
+
     with pytest.raises((BhattiError, ExceptionGroup)) as caught:
-        await live(settings, lambda: None)
+        await attempt()
     error: BaseException = caught.value
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]

@@ -1,0 +1,156 @@
+"""The API against a real virtual machine: one, shared by all tests, which leave it as they found it."""
+
+import asyncio
+import json
+import os
+import platform
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import anyio
+import pytest
+from tests.daemons import Daemon, error_of
+from tests.terminals import screen
+
+pytestmark = [pytest.mark.vm, pytest.mark.anyio, pytest.mark.timeout(180)]
+
+WEB_SERVER = "import http.server as s; s.HTTPServer(('127.0.0.1', 7777), s.SimpleHTTPRequestHandler).serve_forever()"
+
+
+@pytest.fixture
+async def http(virtual: Daemon) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(virtual.endpoint.path)
+    async with aiohttp.ClientSession(connector=connector, base_url="http://bhatti") as session:
+        yield session
+
+
+def test_it_has_a_kernel_a_name_and_a_user_of_its_own(virtual: Daemon) -> None:
+    kernel, host, user, place, greeting = (
+        virtual.out("exec", "one", "--", "sh", "-c", "uname -r; hostname; id -un; pwd; echo $GREETING")
+        .decode()
+        .split("\n")
+    )[:5]
+    assert kernel != platform.release()
+    assert (host, user, place, greeting) == ("one", "lohar", "/workspace", "hello there")
+
+
+def test_what_is_told_of_it_is_true(virtual: Daemon) -> None:
+    shown = json.loads(virtual.out("inspect", "one", "--json"))
+    assert (shown["status"], shown["engine"], shown["how"]) == ("running", "qemu", "booted")
+    assert shown["accelerator"] in ("tcg", "kvm")
+    assert shown["timings_ms"]["total"] > 0
+    os.kill(int(shown["engine_meta"]["pid"]), 0)
+    memory_kib = int(virtual.out("exec", "one", "--", "sh", "-c", "grep MemTotal /proc/meminfo").split()[1])
+    assert 150_000 < memory_kib < 256 * 1024
+
+
+async def test_commands_are_streamed(http: aiohttp.ClientSession) -> None:
+    request = {"cmd": ["sh", "-c", "echo out; echo err >&2; exit 3"]}
+    headers = {"Accept": "application/x-ndjson"}
+    async with http.post("/sandboxes/one/exec", json=request, headers=headers) as response:
+        events = [json.loads(line) async for line in response.content]
+    assert {event["type"] for event in events} == {"stdout", "stderr", "exit"}
+    assert events[-1]["exit_code"] == 3
+
+
+def test_a_large_file_comes_back_as_it_went(virtual: Daemon) -> None:
+    data = os.urandom(10 << 20)
+    virtual.out("file", "write", "one", "/workspace/big", stdin=data)
+    assert virtual.out("exec", "one", "--", "stat", "-c", "%s %U", "/workspace/big") == b"10485760 lohar\n"
+    assert virtual.out("file", "read", "one", "/workspace/big") == data
+    virtual.out("exec", "one", "--", "rm", "/workspace/big")
+
+
+async def test_a_page_is_fetched_through_the_tunnel(virtual: Daemon, http: aiohttp.ClientSession) -> None:
+    virtual.out("file", "write", "one", "/workspace/page.html", stdin=b"made inside")
+    left = json.loads(virtual.out("exec", "-d", "--json", "one", "--", "python3", "-c", WEB_SERVER))
+    with anyio.fail_after(60):
+        while True:
+            async with http.get("/sandboxes/one/proxy/7777/page.html") as response:
+                if response.status == 200:
+                    assert await response.read() == b"made inside"
+                    assert response.headers["Content-Type"] == "text/html"
+                    break
+                assert response.status == 502
+            await anyio.sleep(0.2)
+    async with http.get("/sandboxes/one/proxy/7777/none.html") as response:
+        assert response.status == 404
+    virtual.out("exec", "one", "--", "kill", str(left["pid"]))
+
+
+def test_a_terminal_opens(virtual: Daemon) -> None:
+    import sys
+
+    command = (sys.executable, "-m", "bhatti", "shell", "one")
+    with screen(*command, env=virtual.env, cwd="/") as (person, process):
+        person.wait_for(b"lohar@one")
+        person.type(b"echo $((6*7)); stty size\r")
+        person.wait_for(b"42")
+        person.wait_for(b"24 80")
+        person.type(b"exit 4\r")
+        assert process.wait(30) == 4
+
+
+def test_many_commands_at_once_do_not_meet(virtual: Daemon) -> None:
+    processes = [virtual.popen("exec", "-n", "one", "--", "echo", str(number), stdout=-1) for number in range(8)]
+    assert [process.communicate(timeout=60)[0] for process in processes] == [f"{n}\n".encode() for n in range(8)]
+
+
+def test_the_list_of_bad_input(virtual: Daemon) -> None:
+    for arguments, expected in (
+        (["create", "one", "--json"], (5, "name-taken")),
+        (["create", "two", "--memory", "99999999", "--json"], (2, "bad-memory")),
+        (["create", "two", "--image", "none", "--json"], (4, "image-not-found")),
+        (["exec", "--json", "one", "--", "no-such-command"], (1, "command-not-found")),
+        (["exec", "--json", "one", "--cwd", "/none", "--", "true"], (4, "no-such-file")),
+        (["file", "read", "one", "/root/x", "--json"], (4, "no-such-file")),
+        (["image", "rm", "base", "--json"], (5, "image-in-use")),
+    ):
+        assert error_of(virtual.bhatti(*arguments)) == expected, arguments
+    assert [found["name"] for found in json.loads(virtual.out("ls", "--json"))] == ["one"]
+    assert len(virtual.machines("sandboxes")) == 1
+
+
+def test_a_throw_away_machine_leaves_nothing(virtual: Daemon) -> None:
+    done = virtual.bhatti("run", "--memory", "256", "--", "sh", "-c", "cat; exit 6", stdin=b"typed")
+    assert (done.returncode, done.stdout) == (6, b"typed")
+    assert len(virtual.machines("sandboxes")) == 1
+
+
+def test_machines_outlive_the_daemon_and_are_found_again(virtual: Daemon) -> None:
+    pid = json.loads(virtual.out("inspect", "one", "--json"))["engine_meta"]["pid"]
+    virtual.out("exec", "one", "--", "sh", "-c", "echo kept > /tmp/kept")
+    virtual.stop()
+    os.kill(int(pid), 0)
+    virtual.start()
+    assert json.loads(virtual.out("inspect", "one", "--json"))["engine_meta"]["pid"] == pid
+    assert virtual.out("exec", "one", "--", "cat", "/tmp/kept") == b"kept\n"
+
+
+def test_a_machine_that_is_killed_tells_how_it_died(virtual: Daemon) -> None:
+    made = json.loads(virtual.out("create", "doomed", "--memory", "256", "--json"))
+    pid = int(made["engine_meta"]["pid"])
+    descriptor = os.pidfd_open(pid)
+    os.kill(pid, 9)
+    asyncio.run(readable(descriptor))
+    os.close(descriptor)
+    shown = json.loads(virtual.out("inspect", "doomed", "--json"))
+    assert (shown["status"], shown["thermal"]) == ("failed", "cold")
+    assert shown["cause"]["detail"]
+    assert error_of(virtual.bhatti("exec", "--json", "doomed", "--", "true")) == (5, "not-running")
+    virtual.out("rm", "doomed")
+    assert not (virtual.directory / "sandboxes" / made["id"]).exists()
+    assert error_of(virtual.bhatti("exec", "--json", "doomed", "--", "true")) == (4, "sandbox-destroyed")
+
+
+async def readable(descriptor: int) -> None:
+    with anyio.fail_after(10):
+        await anyio.wait_readable(descriptor)
+
+
+def test_an_idle_daemon_is_small(virtual: Daemon) -> None:
+    assert virtual.process is not None
+    status = Path(f"/proc/{virtual.process.pid}/status").read_text()
+    rss_kib = int(status.split("VmRSS:")[1].split()[0])
+    assert rss_kib <= 80 * 1024
