@@ -16,44 +16,47 @@ FOLDER = "bhatti"
 
 
 class CommandGroups:
-    """Makes the groups, in `folder`. `kernel_log` is a descriptor of /dev/kmsg, or -1."""
+    """Makes the groups, in `folder`. `kernel_log` is a descriptor of /dev/kmsg, or -1.
+
+    An empty group is used again for a later command: making one costs several times what entering one does, and one
+    that was removed lives on in the kernel for as long as there is a page in the cache that was charged to it.
+    """
 
     def __init__(self, folder: str, kernel_log: int = -1) -> None:
         self._folder = folder
         self._kernel_log = kernel_log
-        self._next = 0
+        self._made = 0
+        self._empty: list[str] = []
         self._left: list[str] = []
         """Groups whose command has ended while background processes of it live on."""
 
     def create(self) -> CommandGroup | None:
-        """Make a group; None if the kernel refuses (the command runs all the same)."""
-        self.sweep()
-        self._next += 1
-        path = f"{self._folder}/c{self._next}"
+        """Return a group without processes; None if the kernel refuses (the command runs all the same)."""
+        if not self._empty:
+            self._sweep()
+        if self._empty:
+            return CommandGroup(self, self._empty.pop())
+        path = f"{self._folder}/c{self._made + 1}"
         try:
             os.mkdir(path)
+        except FileExistsError:
+            pass  # by an agent before us, which cannot be alive
         except OSError:
             return None
+        self._made += 1
         # What runs out of memory is a command as a whole: half a pipeline is no use to anybody.
         with suppress(OSError):
             _write(f"{path}/memory.oom.group", b"1")
         return CommandGroup(self, path)
 
-    def remove(self, path: str) -> None:
-        """Remove a group now, or at a later call once its last process has gone."""
-        try:
-            os.rmdir(path)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            self._left.append(path)
+    def give_back(self, path: str) -> None:
+        """Take a group back, now or once its last process has gone."""
+        (self._left if _read(f"{path}/cgroup.procs") else self._empty).append(path)
 
-    def sweep(self) -> None:
-        """Remove the groups that have become empty."""
-        if self._left:
-            left, self._left = self._left, []
-            for path in left:
-                self.remove(path)
+    def _sweep(self) -> None:
+        left, self._left = self._left, []
+        for path in left:
+            self.give_back(path)
 
     def victim(self) -> tuple[str, int]:
         """Return name and pid of the last process that the kernel's log says was killed for want of memory."""
@@ -75,11 +78,20 @@ class CommandGroups:
 class CommandGroup:
     """The group of one command."""
 
-    __slots__ = ("_groups", "path")
+    __slots__ = ("_groups", "_kills_before", "_usec_before", "path")
 
     def __init__(self, groups: CommandGroups, path: str) -> None:
         self._groups = groups
         self.path = path
+        # The kernel counts for the group's whole life, which began with other commands.
+        self._kills_before = self._kills()
+        self._usec_before = self._usec()
+
+    def _kills(self) -> int:
+        return read_keys(f"{self.path}/memory.events").get("oom_kill", 0)
+
+    def _usec(self) -> int:
+        return read_keys(f"{self.path}/cpu.stat").get("usage_usec", 0)
 
     def add(self, pid: int) -> None:
         """Put a process, and with it its future children, into the group."""
@@ -94,11 +106,11 @@ class CommandGroup:
 
     def cpu_ms(self) -> int:
         """Return the CPU time that its processes have used, ended ones included."""
-        return read_keys(f"{self.path}/cpu.stat").get("usage_usec", 0) // 1000
+        return (self._usec() - self._usec_before) // 1000
 
     def oom_kill(self) -> OomKill | None:
         """Return whom the kernel killed in this group for want of memory, or None."""
-        if read_keys(f"{self.path}/memory.events").get("oom_kill", 0) == 0:
+        if self._kills() == self._kills_before:
             return None
         name, pid = self._groups.victim()
         return OomKill(victim=name, pid=pid, limit_bytes=self._limit_bytes())
@@ -112,8 +124,8 @@ class CommandGroup:
         return None
 
     def close(self) -> None:
-        """Give the group up; it goes when it is empty."""
-        self._groups.remove(self.path)
+        """Give the group up, to be used again when it is empty."""
+        self._groups.give_back(self.path)
 
 
 def open_groups(root: str = ROOT, kernel_log: str = "/dev/kmsg") -> CommandGroups | None:

@@ -74,19 +74,47 @@ def test_keys_and_numbers_are_read_or_absent(tmp_path: Path) -> None:
     assert read_number(str(tmp_path / "max")) is None
 
 
-def test_a_group_in_use_is_removed_later(tree: Path) -> None:
+def test_an_empty_group_is_used_again_and_counts_anew(tree: Path) -> None:
     groups = CommandGroups(str(tree))
-    group = groups.create()
+    first = groups.create()
+    assert first is not None
+    (Path(first.path) / "memory.events").write_text("oom_kill 1\n")
+    (Path(first.path) / "cpu.stat").write_text("usage_usec 5000\n")
+    assert first.oom_kill() is not None
+    assert first.cpu_ms() == 5
+    first.close()
+    second = groups.create()
+    assert second is not None
+    assert second.path == first.path
+    assert (second.oom_kill(), second.cpu_ms()) == (None, 0)
+    (Path(first.path) / "cpu.stat").write_text("usage_usec 8000\n")
+    assert second.cpu_ms() == 3
+
+
+def test_a_group_with_processes_is_used_again_when_they_have_gone(tree: Path) -> None:
+    groups = CommandGroups(str(tree))
+    first = groups.create()
+    assert first is not None
+    (Path(first.path) / "cgroup.procs").write_text("812\n")
+    first.close()
+    second = groups.create()
+    assert second is not None
+    assert second.path != first.path
+    (Path(first.path) / "cgroup.procs").write_text("")
+    third = groups.create()
+    assert third is not None
+    assert third.path == first.path
+
+
+def test_a_group_that_an_agent_before_us_has_left_is_taken(tree: Path) -> None:
+    (tree / "c1").mkdir()
+    group = CommandGroups(str(tree)).create()
     assert group is not None
-    blocker = Path(group.path) / "process"
-    blocker.touch()
-    for leftover in Path(group.path).glob("memory.*"):
-        leftover.unlink()
-    group.close()
-    assert Path(group.path).exists()
-    blocker.unlink()
-    groups.sweep()
-    assert not Path(group.path).exists()
+    assert group.path == str(tree / "c1")
+
+
+def test_a_group_that_cannot_be_made_is_no_error(tree: Path) -> None:
+    assert CommandGroups(str(tree / "missing")).create() is None
 
 
 @pytest.mark.skipif(
