@@ -13,7 +13,8 @@ setup: ## install what is missing: Debian packages, then .venv from the lock fil
 demo: setup ## run real work in a real microVM, from nothing
 	@$(PYTHON) scripts/demo.py $(DEMO_ARGS)
 
-test: setup ## run every test, real virtual machines included (TESTS=path or -k to choose)
+test: ## run every test, real virtual machines included (TESTS=path or -k to choose)
+	@scripts/setup test
 	$(PYTHON) -m bhatti image build
 	$(PYTHON) -m pytest $(TESTS)
 
