@@ -27,7 +27,7 @@ def settings_for(kind: str, state_dir: Path, images_dir: Path, docker: Path | No
     """Return the settings of an engine under test; `docker` is the socket of the tests' own dockerd."""
     name, _, runtime = kind.partition("+")
     if name == "qemu":
-        return QemuSettings(state_dir=state_dir, images_dir=images_dir)
+        return QemuSettings(state_dir=state_dir, images_dir=images_dir, fork=False)
     return DockerSettings(
         state_dir=state_dir,
         images_dir=images_dir,

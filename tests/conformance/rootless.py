@@ -38,7 +38,7 @@ async def use(link: GuestLink) -> dict[str, object]:
 
 async def main(*arguments: str) -> None:
     engine_name, state_dir, images_dir = arguments
-    settings = QemuSettings(state_dir=Path(state_dir), images_dir=Path(images_dir))
+    settings = QemuSettings(state_dir=Path(state_dir), images_dir=Path(images_dir), fork=False)
     spec = new_spec("rootless")
     async with open_engine(engine_name, settings) as engine:
         await engine.create(spec)

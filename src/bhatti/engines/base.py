@@ -147,10 +147,32 @@ class Engine(abc.ABC):
     async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
         """Make a machine and wait until its agent answers: nothing → `running`.
 
+        The answer's `how` is `forked` when it was woken from a golden snapshot, else `booted`, and `why` says why:
+        the first sandbox of an image and shape boots, and what the next are forked from is then made in background.
+
         Raises `NotFound` (image), `CorruptData` (image), `OutOfSpace`, `MissingDependency`, `EngineFailure` (the
         process died during boot; the message has the console's tail), `GuestTimeout` (it never answered).
         Whatever is raised, and when cancelled, nothing of the machine is left.
         """
+
+    async def prepare(self, spec: SandboxSpec) -> None:
+        """Make ready what later `create`s of the same image and shape are forked from, unless it is.
+
+        Only image, CPUs, memory and disk of `spec` count; nothing else of it is used or kept. Needs
+        `Capabilities.fork`. Raises like `create`. Safe to cancel: nothing half-made is left.
+        """
+        raise self._unable("prepare sandboxes")
+
+    async def fork(self, source_id: str, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+        """Make a sandbox that goes on from where another one is: nothing → `running`, with its processes and disk.
+
+        The source is halted for as long as copying its memory and disk takes, and made hot. The fork is somebody of
+        its own: id, name, token, address, machine id, entropy; environment and files of `spec` are added. Image, CPUs,
+        memory and disk must be the source's (`InvalidRequest`, code `shape-differs`). Needs `Capabilities.fork`.
+        Raises `Conflict` (codes `not-running`, `has-volumes`), and like `create`. When cancelled, nothing of the fork
+        is left.
+        """
+        raise self._unable("fork a sandbox")
 
     @abc.abstractmethod
     async def destroy(self, sandbox_id: str) -> None:

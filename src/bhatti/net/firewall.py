@@ -17,6 +17,9 @@ from bhatti.errors import EngineFailure, MissingDependency
 NFT_TIMEOUT_S = 10.0
 """A replacement takes 10 ms; the kernel may hold the ruleset lock for others in between."""
 
+TAPS = '"bht*"'
+"""All taps of ours (`instance.tap_name`). On a bridge a packet comes from the bridge, not from its port."""
+
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -35,7 +38,10 @@ class GuestNetwork:
 
 def render(table: str, networks: Sequence[GuestNetwork]) -> str:
     """Return the nft script that makes `table` be what these networks need, whatever it was before."""
-    nat, forward, host = [], [], []
+    nat: list[str] = []
+    # A tap on no bridge is in quarantine: its guest answers the host and speaks to nobody else.
+    forward = [f"iifname {TAPS} drop", f"oifname {TAPS} drop"]
+    host = [f"iifname {TAPS} ct state established,related accept", f"iifname {TAPS} drop"]
     for network in networks:
         bridge = f'"{network.bridge}"'
         nat.append(f"ip saddr {network.subnet} oifname != {bridge} masquerade")

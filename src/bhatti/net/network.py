@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from bhatti.errors import Conflict, CorruptData
-from bhatti.net import addresses, bridge, firewall, instance, netlink, subnets, tap
+from bhatti.net import addresses, bridge, firewall, instance, netlink, quarantine, subnets, tap
 
 CHOICE_LOCK = Path("/run/bhatti-network.lock")
 """Held while a subnet is chosen and taken, so that two daemons do not take the same one."""
@@ -79,6 +79,40 @@ class BridgeNetwork:
                 self.detach(sandbox_id)
                 raise
             return lease
+
+    def quarantine(self, sandbox_id: str, woken_as: IPv4Address, *, lease: bool = True) -> Lease:
+        """Give a sandbox a tap of its own, on no bridge, whose guest wakes up with the address `woken_as`.
+
+        With `lease` an address is kept for it, to be told to the guest before `admit`; without, the lease says what
+        the guest has. Idempotent; on an error nothing new is left.
+        """
+        with self._lock:
+            found = self._leases.get(sandbox_id) or (self._lease(sandbox_id, None) if lease else None)
+            try:
+                self._ensure_up()
+                name = tap.create_tap(self.instance, sandbox_id)
+                guests = {woken_as: addresses.hardware_address(woken_as)}
+                if found is not None:
+                    guests[found.address] = found.mac
+                quarantine.enter(name, bridge.hardware_address(self.bridge), guests)
+            except BaseException:
+                self.detach(sandbox_id)
+                raise
+            return found or Lease(
+                tap=name,
+                address=woken_as,
+                mac=guests[woken_as],
+                gateway=quarantine.HOST.ip,
+                prefix_length=quarantine.HOST.network.prefixlen,
+            )
+
+    def admit(self, sandbox_id: str) -> None:
+        """Plug the tap of a quarantined sandbox into the bridge: its guest has the leased address now."""
+        with self._lock:
+            lease = self._leases[sandbox_id]
+            quarantine.leave(lease.tap)
+            bridge.add_port(self.bridge, lease.tap)
+            bridge.set_neighbour(self.bridge, lease.address, lease.mac)
 
     def detach(self, sandbox_id: str) -> None:
         """Take tap and address from a sandbox. Nothing happens if it has none."""

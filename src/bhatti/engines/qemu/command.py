@@ -1,5 +1,6 @@
 """The command line of a machine, as a pure function of a typed value. Nothing secret is in it: others can read it."""
 
+import dataclasses
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -73,6 +74,10 @@ class Hardware:
     console: Path
     private: bool = False
     incoming: bool = False
+
+    def mapped_privately(self, memory_file: Path) -> "Hardware":
+        """Return the same machine with its memory starting as what is in `memory_file`, which it leaves alone."""
+        return dataclasses.replace(self, memory_file=memory_file, private=True)
 
 
 def machine_type(accelerator: Accelerator) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self
 
@@ -9,12 +10,17 @@ import anyio
 
 from bhatti.engines.base import Capabilities, Engine, Finding, Machine, ProgressCallback, SnapshotReport
 from bhatti.engines.qemu import console, doctor
+from bhatti.engines.qemu.files import MachineFiles, remove_files
+from bhatti.engines.qemu.fork import check_shape, fork_obstacle, sandbox_exists
+from bhatti.engines.qemu.golden import GoldenSnapshots
 from bhatti.engines.qemu.host import QemuHost, open_host
-from bhatti.engines.qemu.machine import QemuMachine, sandbox_exists
+from bhatti.engines.qemu.machine import QemuMachine
+from bhatti.engines.qemu.mold import Mold, new_directory, read_mold
 from bhatti.engines.qemu.process import VmProcess, processes_with
 from bhatti.engines.qemu.record import Phase, read_record, wreck
 from bhatti.engines.qemu.settings import QemuSettings
-from bhatti.errors import CorruptData, NotFound, Unavailable
+from bhatti.engines.stages import Stages
+from bhatti.errors import CorruptData, EngineFailure, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
@@ -34,6 +40,7 @@ class QemuEngine(Engine):
         self.settings = settings
         self._opened: QemuHost | None = None
         self._machines: dict[str, QemuMachine] = {}
+        self._snapshots: GoldenSnapshots | None = None
         self._trimmer: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -49,7 +56,7 @@ class QemuEngine(Engine):
             own_kernel=True,
             pause=True,
             memory_snapshot=True,
-            fork=False,
+            fork=True,
             bridge_network=bridged,
             hotplug_volumes=False,
             rootless=True,
@@ -77,6 +84,9 @@ class QemuEngine(Engine):
             self._trimmer = None
         with anyio.CancelScope(shield=True):
             try:
+                if self._snapshots is not None:
+                    await self._snapshots.aclose()
+                    self._snapshots = None
                 for machine in self._machines.values():
                     await machine.aclose()
             finally:
@@ -88,6 +98,8 @@ class QemuEngine(Engine):
 
     async def adopt(self) -> list[Machine]:
         """See `Engine.adopt`."""
+        # What an earlier engine was copying for a fork is of no use to anybody.
+        await anyio.to_thread.run_sync(remove_files, self.settings.molds_dir)
         for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
             await self._adopt_one(directory)
         await self._end_strays()
@@ -104,15 +116,41 @@ class QemuEngine(Engine):
         checked_name(spec.id)
         if spec.id in self._machines:
             raise sandbox_exists(spec.id)
-        machine = self._machines[spec.id] = QemuMachine.new(self._host, spec)
+        mold, why = await self._find_mold(spec)
+        if mold is not None:
+            try:
+                return await self._make(spec, lambda machine, tell: self._fork(machine, mold, tell), progress)
+            except (EngineFailure, Unavailable) as error:
+                why = f"its fork did not come up: {error.message}"
+                log.warning("sandbox %s: %s", spec.id, why)
+        return await self._make(spec, lambda machine, tell: machine.boot(tell, why=why), progress)
+
+    async def prepare(self, spec: SandboxSpec) -> None:
+        """See `Engine.prepare`."""
+        await self._golden.ensure(spec)
+
+    async def fork(self, source_id: str, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+        """See `Engine.fork`."""
+        checked_name(spec.id)
+        source = self._machine(source_id)
+        if spec.id in self._machines:
+            raise sandbox_exists(spec.id)
+        check_shape(source.spec, spec)
+        if (await source.look()).temperature is Temperature.WARM:
+            await source.resume()
+        source.link()  # raises unless it is hot now
+        files = MachineFiles(self.settings.molds_dir / spec.id)
         try:
-            await machine.boot(progress or _nobody_asked)
-        except BaseException:
+            await anyio.to_thread.run_sync(new_directory, files.directory)
+            await source.cast(files)
+            mold = await anyio.to_thread.run_sync(read_mold, self._host, files.directory)
+            if isinstance(mold, str):
+                raise EngineFailure(f"the copy of sandbox {source.spec.name!r} came out wrong: {mold}")
+            return await self._make(spec, lambda machine, tell: self._fork(machine, mold, tell), progress)
+        finally:
+            # The fork has mapped what it needs; what is mapped stays.
             with anyio.CancelScope(shield=True):
-                await machine.remove()
-                del self._machines[spec.id]
-            raise
-        return await machine.look()
+                await anyio.to_thread.run_sync(remove_files, files.directory)
 
     async def pause(self, sandbox_id: str) -> Machine:
         """See `Engine.pause`."""
@@ -188,6 +226,55 @@ class QemuEngine(Engine):
         """See `Engine.list`."""
         machines = sorted(self._machines.values(), key=lambda machine: machine.record.created_at)
         return [await machine.look() for machine in machines]
+
+    async def _make(
+        self,
+        spec: SandboxSpec,
+        work: Callable[[QemuMachine, ProgressCallback], Awaitable[None]],
+        progress: ProgressCallback | None,
+    ) -> Machine:
+        """Make a machine by `work`, or leave nothing of it."""
+        machine = self._machines[spec.id] = QemuMachine.new(self._host, spec)
+        try:
+            await work(machine, progress or _nobody_asked)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await machine.remove()
+                del self._machines[spec.id]
+            raise
+        return await machine.look()
+
+    async def _find_mold(self, spec: SandboxSpec) -> tuple[Mold | None, str]:
+        """Return the golden snapshot for `spec`, or why there is none to be used."""
+        if not self.settings.fork:
+            return None, "forks are switched off in the settings"
+        obstacle = fork_obstacle(spec)
+        if obstacle is not None:
+            return None, obstacle
+        found = await anyio.to_thread.run_sync(self._golden.find, spec)
+        if isinstance(found, Mold):
+            return found, ""
+        self._golden.ensure_soon(spec)
+        return None, f"the first of its image and shape: {found}"
+
+    async def _fork(self, machine: QemuMachine, mold: Mold, progress: ProgressCallback) -> None:
+        await machine.wake_from(mold, Stages(progress, "images"), why=f"of {mold.record.spec.name}")
+
+    async def _make_golden(self, spec: SandboxSpec, files: MachineFiles) -> None:
+        """Boot a golden machine, make it a mold, end it."""
+        machine = QemuMachine.new(self._host, spec)
+        try:
+            await machine.boot(_nobody_asked, why="golden", alone=True)
+            await machine.cast(files)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await machine.remove()
+
+    @property
+    def _golden(self) -> GoldenSnapshots:
+        if self._snapshots is None:
+            self._snapshots = GoldenSnapshots(self._host, self._make_golden)
+        return self._snapshots
 
     @property
     def _host(self) -> QemuHost:

@@ -42,6 +42,11 @@ class MachineFiles:
         return self.directory / "config.ext4"
 
     @property
+    def born(self) -> Path:
+        """The config drive that a fork's memory knows: that of the machine it comes from."""
+        return self.directory / "born.ext4"
+
+    @property
     def monitor(self) -> Path:
         """The monitor's socket."""
         return self.directory / "qmp.sock"
@@ -71,8 +76,8 @@ def check_space(directory: Path, memory_mib: int) -> None:
         )
 
 
-def make_config(files: MachineFiles, spec: SandboxSpec, dns: tuple[str, ...]) -> None:
-    """Make the config drive of a machine."""
+def make_config(files: MachineFiles, spec: SandboxSpec, dns: tuple[str, ...], generation: int = 0) -> None:
+    """Make the config drive of a machine; `generation` is the identity that it holds."""
     config = GuestConfig(
         sandbox_id=spec.id,
         hostname=spec.name,
@@ -86,6 +91,7 @@ def make_config(files: MachineFiles, spec: SandboxSpec, dns: tuple[str, ...]) ->
         ),
         dns=dns,
         init=spec.init,
+        generation=generation,
     )
     make_config_drive(files.config, config)
 

@@ -11,16 +11,16 @@ import anyio
 from bhatti.engines.base import CauseOfDeath, Machine, ProgressCallback
 from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu import console
-from bhatti.engines.qemu.files import check_space, find_volumes, make_config, make_disk, remove_files
+from bhatti.engines.qemu.files import find_volumes, make_config, make_disk, remove_files
+from bhatti.engines.qemu.fork import ForkingVm
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.plan import machine_name, plan_hardware
 from bhatti.engines.qemu.process import Exit, VmProcess
 from bhatti.engines.qemu.qmp import Monitor
-from bhatti.engines.qemu.record import MachineRecord, Phase, write_record
-from bhatti.engines.qemu.sleep import SleepingVm
+from bhatti.engines.qemu.record import MachineRecord, Phase
 from bhatti.engines.qemu.vm import MONITOR_TIMEOUT_S
 from bhatti.engines.stages import Stages
-from bhatti.errors import BhattiError, Conflict, EngineFailure
+from bhatti.errors import BhattiError, EngineFailure
 from bhatti.images.store import BootFiles
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
@@ -43,7 +43,7 @@ STATUS_OF = {
 """What a phase is to the world; the others are `failed`."""
 
 
-class QemuMachine(SleepingVm):
+class QemuMachine(ForkingVm):
     """One machine of the engine; made by `new` or found by `adopt`, ended by `remove`, let go by `aclose`."""
 
     @classmethod
@@ -59,14 +59,18 @@ class QemuMachine(SleepingVm):
         )
         return cls(host, record, exists=False)
 
-    async def boot(self, progress: ProgressCallback) -> None:
-        """Make everything and wait for the agent. On failure or cancellation the caller must `remove`."""
+    async def boot(self, progress: ProgressCallback, *, why: str, alone: bool = False) -> None:
+        """Make everything and wait for the agent. On failure or cancellation the caller must `remove`.
+
+        `why` says why it is not a fork. A machine that is to stay `alone` is never admitted to the network.
+        """
         stages = Stages(progress, "images")
         with disk_errors_explained(self.files.directory):
             await anyio.to_thread.run_sync(self._make_directory)
             boot, volumes = await anyio.to_thread.run_sync(self._find_images)
             stages.begin("network")
-            plug = await self._network.attach(self.spec.id)
+            attach = self._network.quarantine if alone else self._network.attach
+            plug = await attach(self.spec.id)
             stages.begin("config")
             await anyio.to_thread.run_sync(make_config, self.files, self.spec, plug.dns)
             stages.begin("layer")
@@ -75,12 +79,14 @@ class QemuMachine(SleepingVm):
             await self._launch(plan_hardware(self._host, self.spec, self.files, boot, volumes, plug), plug.address)
             await self._run()
             stages.begin("agent")
-            self._link = self._open_link()
+            self._link = self._open_link(plug if alone else None)
             await self._while_alive(self._wait_for_agent)
+            if alone:
+                await self.rehearse(plug)
             stages.end()
             text = await anyio.to_thread.run_sync(console.tail, self.files.console, console.MAX_CONSOLE_BYTES)
             timings = stages.timings_ms | {f"guest.{k}": v for k, v in console.boot_timings(text).items()}
-            await self._has_come_up(how="booted", why="no golden snapshot", timings_ms=timings)
+            await self._has_come_up(how="booted", why=why, timings_ms=timings)
 
     async def adopt(self) -> None:
         """Take hold of what an earlier engine left; afterwards the machine runs, is stopped, or has failed."""
@@ -175,15 +181,6 @@ class QemuMachine(SleepingVm):
             await anyio.to_thread.run_sync(remove_files, self.files.directory)
             self._exists = False
 
-    def _make_directory(self) -> None:
-        try:
-            self.files.directory.mkdir(mode=0o700)
-        except FileExistsError as error:
-            raise sandbox_exists(self.spec.id) from error
-        self._exists = True
-        write_record(self.files.directory, self.record)
-        check_space(self.files.directory, self.spec.memory_mib)
-
     def _find_images(self) -> tuple[BootFiles, list[Path]]:
         boot = self._host.images.boot_files(self.spec.image)
         return boot, find_volumes(self._host.settings, self.spec.volumes)
@@ -192,8 +189,3 @@ class QemuMachine(SleepingVm):
         """Let the guest write to its volumes what it has not yet: they outlive it."""
         if any(not volume.read_only for volume in self.spec.volumes) and self._link is not None and self._alive:
             await self._write_back()
-
-
-def sandbox_exists(sandbox_id: str) -> Conflict:
-    """Return the error for an id that is taken."""
-    return Conflict(f"there is a sandbox {sandbox_id!r} already", code="sandbox-exists")

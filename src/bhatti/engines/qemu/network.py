@@ -12,6 +12,7 @@ from bhatti.engines.qemu.command import TapCard, UserCard
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import EngineFailure, MissingDependency
 from bhatti.guestlink.transports import TcpTransport, Transport
+from bhatti.net import quarantine
 from bhatti.net.abilities import bridge_ability
 from bhatti.net.addresses import hardware_address
 from bhatti.net.instance import instance_of
@@ -48,6 +49,22 @@ class MachineNetwork(abc.ABC):
     @abc.abstractmethod
     async def attach(self, sandbox_id: str, *, address: IPv4Address | None = None) -> Plug:
         """Prepare the connection of a machine; `address` is the one it had before. Idempotent; all or nothing."""
+
+    @abc.abstractmethod
+    async def quarantine(self, sandbox_id: str, *, woken_as: IPv4Address | None = None) -> Plug:
+        """Prepare the connection of a machine that wakes up with another one's address, apart from all others.
+
+        The plug has the address that it is to be told before `admit`. Without `woken_as` it is a machine that stays
+        there, with the address that every such machine has. Idempotent; all or nothing.
+        """
+
+    @abc.abstractmethod
+    async def admit(self, sandbox_id: str) -> None:
+        """Let a machine join the others, now that it has been told its address."""
+
+    @abc.abstractmethod
+    def quarantine_transport(self, plug: Plug, address: IPv4Address, forwards: Mapping[int, int]) -> Transport:
+        """Return the way to the agent of a quarantined machine, while that has `address`."""
 
     @abc.abstractmethod
     async def detach(self, sandbox_id: str) -> None:
@@ -87,6 +104,22 @@ class BridgedNetwork(MachineNetwork):
         netmask = IPv4Network((0, lease.prefix_length)).netmask
         return Plug(TapCard(lease.tap, lease.mac), lease.address, lease.gateway, netmask, self._dns)
 
+    async def quarantine(self, sandbox_id: str, *, woken_as: IPv4Address | None = None) -> Plug:
+        """Make a tap that is on no bridge, and a lease if the machine is to leave."""
+        address, leased = woken_as or quarantine.GUEST, woken_as is not None
+        lease = await anyio.to_thread.run_sync(lambda: self._bridge.quarantine(sandbox_id, address, lease=leased))
+        netmask = IPv4Network((0, lease.prefix_length)).netmask
+        return Plug(TapCard(lease.tap, lease.mac), lease.address, lease.gateway, netmask, self._dns)
+
+    async def admit(self, sandbox_id: str) -> None:
+        """Plug the tap into the bridge."""
+        await anyio.to_thread.run_sync(self._bridge.admit, sandbox_id)
+
+    def quarantine_transport(self, plug: Plug, address: IPv4Address, forwards: Mapping[int, int]) -> Transport:
+        """Connect through the tap itself."""
+        assert isinstance(plug.card, TapCard)
+        return TcpTransport(str(address), device=plug.card.tap)
+
     async def detach(self, sandbox_id: str) -> None:
         """Delete the tap, free the address."""
         await anyio.to_thread.run_sync(self._bridge.detach, sandbox_id)
@@ -121,6 +154,17 @@ class UserModeNetwork(MachineNetwork):
         """Describe the card; QEMU makes the rest."""
         card = UserCard(USER_ADDRESS, hardware_address(USER_ADDRESS), AGENT_PORTS, self._outside)
         return Plug(card, USER_ADDRESS, USER_GATEWAY, USER_SUBNET.netmask, (USER_DNS,))
+
+    async def quarantine(self, sandbox_id: str, *, woken_as: IPv4Address | None = None) -> Plug:
+        """Every machine is alone in its network anyway, and all have the same address."""
+        return await self.attach(sandbox_id)
+
+    async def admit(self, sandbox_id: str) -> None:
+        """There is nothing to join."""
+
+    def quarantine_transport(self, plug: Plug, address: IPv4Address, forwards: Mapping[int, int]) -> Transport:
+        """Connect as to any other."""
+        return self.transport(address, forwards)
 
     async def detach(self, sandbox_id: str) -> None:
         """Nothing was made."""

@@ -19,7 +19,8 @@ class QemuSettings:
     """Where the engine works, and what it must not decide for itself.
 
     `network` and `accelerator` are found out when `auto`; `bridge_name` and `subnet` when None; `binary` is looked for
-    when empty. `outside` says whether guests may open connections beyond the host (user-mode network only).
+    when empty. `outside` says whether guests may open connections beyond the host (user-mode network only). `fork`
+    lets sandboxes be made from golden snapshots; without it each one boots.
     """
 
     state_dir: Path
@@ -32,11 +33,17 @@ class QemuSettings:
     boot_timeout_s: float = 60.0
     dns: tuple[str, ...] = DEFAULT_DNS
     outside: bool = True
+    fork: bool = True
 
     @property
     def sandboxes_dir(self) -> Path:
         """One directory per machine is in here."""
         return self.state_dir / "sandboxes"
+
+    @property
+    def molds_dir(self) -> Path:
+        """Copies of running machines are here, for as long as a fork is made from them."""
+        return self.state_dir / "molds"
 
     @property
     def volumes_dir(self) -> Path:

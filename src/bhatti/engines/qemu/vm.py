@@ -186,8 +186,12 @@ class Vm:
         cause = await anyio.to_thread.run_sync(death.cause_of_death, pid, ended, files.console, files.log)
         return boot_errors.died(self.spec, cause)
 
-    def _open_link(self) -> GuestLink:
-        transport = self._network.transport(IPv4Address(self.record.address), self.record.forwards)
+    def _open_link(self, quarantine: network.Plug | None = None) -> GuestLink:
+        address, forwards = IPv4Address(self.record.address), self.record.forwards
+        if quarantine is None:
+            transport = self._network.transport(address, forwards)
+        else:
+            transport = self._network.quarantine_transport(quarantine, address, forwards)
         return GuestLink(transport, token=self.spec.token)
 
     async def _temperature(self, why: str) -> tuple[Temperature, str]:

@@ -6,7 +6,7 @@ from tests.engines.fake import FakeEngine
 
 from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Finding, Machine, SnapshotReport
 from bhatti.errors import InvalidRequest
-from bhatti.model.sandbox import Status, Temperature
+from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
 
 def test_every_public_part_of_an_engine_is_documented_here() -> None:
@@ -35,6 +35,15 @@ async def test_what_an_engine_does_not_offer_is_refused_and_says_so(name: str) -
     with pytest.raises(InvalidRequest, match="the engine local cannot") as caught:
         await getattr(engine, name)("s1")
     assert caught.value.code == "unsupported"
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_cannot_fork_refuses_what_has_to_do_with_forks() -> None:
+    spec = SandboxSpec(id="s2", name="s2", image="base", cpus=1, memory_mib=128, disk_mib=64, token="t")
+    for call in (FakeEngine([]).prepare(spec), FakeEngine([]).fork("s1", spec)):
+        with pytest.raises(InvalidRequest) as caught:
+            await call
+        assert caught.value.code == "unsupported"
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,16 @@ def test_bridges_of_one_table_cannot_reach_each_other() -> None:
     assert 'iifname "bhtest2" oifname "bhtest" drop' in script
 
 
+def test_a_tap_in_quarantine_answers_the_host_and_reaches_nobody() -> None:
+    script = firewall.render("bhatti_test", [ONE])
+    for rule in (
+        'iifname "bht*" ct state established,related accept',
+        'iifname "bht*" drop',
+        'oifname "bht*" drop',
+    ):
+        assert rule in script
+
+
 @pytest.mark.usefixtures("namespace")
 def test_forwarding_is_on_afterwards() -> None:
     firewall.IP_FORWARD.write_text("0\n")

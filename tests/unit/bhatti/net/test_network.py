@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bhatti.errors import Conflict, CorruptData, LimitExceeded
-from bhatti.net import bridge, firewall, netlink, tap
+from bhatti.net import bridge, firewall, netlink, quarantine, tap
 from bhatti.net.network import SUBNET_FILE, BridgeNetwork
 
 pytestmark = pytest.mark.usefixtures("namespace")
@@ -146,3 +146,24 @@ def test_ten_machines_at_once_get_ten_addresses(network: BridgeNetwork) -> None:
     with ThreadPoolExecutor(10) as threads:
         assert len(set(threads.map(attach, range(10)))) == 10
     assert len(bridge.ports_of(network.bridge)) == 10
+
+
+def test_a_machine_in_quarantine_has_a_lease_and_joins_when_admitted(network: BridgeNetwork) -> None:
+    lease = network.quarantine("s1", quarantine.GUEST)
+    assert bridge.ports_of(network.bridge) == []
+    assert lease.address in network.pool.subnet
+    assert network.quarantine("s1", quarantine.GUEST) == lease
+    network.admit("s1")
+    assert bridge.ports_of(network.bridge) == [lease.tap]
+    assert network.attach("s1") == lease
+    network.detach("s1")
+    assert network.pool.in_use() == []
+
+
+def test_a_machine_that_stays_in_quarantine_takes_no_address(network: BridgeNetwork) -> None:
+    lease = network.quarantine("s1", quarantine.GUEST, lease=False)
+    assert (lease.address, lease.gateway) == (quarantine.GUEST, quarantine.HOST.ip)
+    assert network.pool.in_use() == []
+    network.detach("s1")
+    network.close()
+    assert interfaces() == {"lo"}

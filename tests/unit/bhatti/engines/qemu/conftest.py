@@ -47,7 +47,12 @@ async def start_qemu(qemu: str, tmp_path: Path) -> AsyncIterator[StartQemu]:
 @pytest.fixture
 def settings(tmp_path: Path) -> QemuSettings:
     return QemuSettings(
-        state_dir=tmp_path / "state", images_dir=tmp_path, accelerator="tcg", network="user", boot_timeout_s=0.7
+        state_dir=tmp_path / "state",
+        images_dir=tmp_path,
+        accelerator="tcg",
+        network="user",
+        boot_timeout_s=0.7,
+        fork=False,
     )
 
 

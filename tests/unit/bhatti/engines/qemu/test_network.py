@@ -10,7 +10,7 @@ from bhatti.engines.qemu.command import TapCard, UserCard
 from bhatti.engines.qemu.qmp import Monitor
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import EngineFailure, MissingDependency
-from bhatti.net import tap
+from bhatti.net import quarantine, tap
 from bhatti.net.abilities import Ability, bridge_ability
 
 TABLE = (
@@ -112,3 +112,33 @@ def test_a_bridge_that_is_wanted_and_cannot_be_had_is_an_error(tmp_path: Path, m
     with pytest.raises(MissingDependency, match="not root") as caught:
         network.choose_networks(QemuSettings(state_dir=tmp_path, images_dir=tmp_path, network="bridge"))
     assert caught.value.code == "bridge-impossible"
+
+
+@pytest.mark.anyio
+async def test_in_the_user_network_everybody_is_alone_anyway(settings: QemuSettings) -> None:
+    user = network.UserModeNetwork(settings)
+    plug = await user.quarantine("s1", woken_as=network.USER_ADDRESS)
+    assert plug == await user.attach("s1")
+    transport = user.quarantine_transport(plug, plug.address, {1024: 40001})
+    assert str(transport) == str(user.transport(plug.address, {1024: 40001}))
+    await user.admit("s1")
+
+
+@pytest.mark.anyio
+async def test_a_fork_is_reached_through_its_tap_until_it_is_admitted(settings: QemuSettings) -> None:
+    if not bridge_ability().able:
+        pytest.skip(bridge_ability().reason)
+    bridged = network.BridgedNetwork(settings)
+    try:
+        alone = await bridged.quarantine("golden")
+        assert alone.address == quarantine.GUEST
+        plug = await bridged.quarantine("s1", woken_as=quarantine.GUEST)
+        assert isinstance(plug.card, TapCard)
+        transport = bridged.quarantine_transport(plug, quarantine.GUEST, {})
+        assert str(transport) == f"tcp:{quarantine.GUEST}%{plug.card.tap}"
+        await bridged.admit("s1")
+        assert (await bridged.attach("s1")).address == plug.address
+    finally:
+        await bridged.detach("golden")
+        await bridged.detach("s1")
+        await bridged.aclose()

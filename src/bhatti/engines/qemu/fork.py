@@ -1,0 +1,237 @@
+"""A machine that is not booted but woken up from another one's memory, and told who it is before anybody meets it.
+
+Theory of operation. The new machine maps the memory of a mold privately, has a copy of its disk, and wakes up believing
+to be the other: same name, same address, same token, same random numbers. Its tap is in quarantine then, so it meets
+nobody but us. IDENTITY makes it itself; only when it answers to its new address and token does its tap join the others.
+"""
+
+import logging
+import os
+import time
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
+import anyio
+import msgspec
+
+from bhatti.engines.disk import disk_errors_explained
+from bhatti.engines.qemu import migration
+from bhatti.engines.qemu.copying import copy_sparse
+from bhatti.engines.qemu.files import MachineFiles, check_space, make_config
+from bhatti.engines.qemu.mold import Mold, copy_machine, seal_mold, with_own_drives
+from bhatti.engines.qemu.network import Plug
+from bhatti.engines.qemu.plan import same_hardware
+from bhatti.engines.qemu.record import write_record
+from bhatti.engines.qemu.sleep import SleepingVm
+from bhatti.engines.stages import Stages
+from bhatti.errors import Conflict, EngineFailure, GuestFailure, GuestTimeout, InvalidRequest, Unavailable
+from bhatti.guestlink.client import GuestLink
+from bhatti.guestlink.deadlines import DEADLINES
+from bhatti.guestlink.transports import Transport
+from bhatti.model.sandbox import SandboxSpec
+from lohar.wire.limits import LIMITS
+from lohar.wire.messages import Identity, IdentityFile
+
+log = logging.getLogger(__name__)
+
+IDENTITY_TIMEOUT_S = 20.0
+"""From the first instruction to the answer at the new address: 0.1 s, with ten at once on a small host some seconds."""
+
+ATTEMPTS_S = (0.03, 0.03, 0.03, 0.05, 0.05, 0.1, 0.1, 0.1, 0.2, 0.5, 1.0)
+"""How long to wait for a connection to the new address before trying again; the last is repeated. A packet that comes
+before the guest has the address is lost, and the kernel would repeat it after a second only."""
+
+MAX_FILES_BYTES = 512 << 10
+"""Injected files beyond this do not fit into the one message (1 MiB) that an identity is, in base64."""
+
+
+def fork_obstacle(spec: SandboxSpec) -> str | None:
+    """Return why a sandbox cannot be made by fork, or None if it can."""
+    if spec.volumes:
+        return "its volumes have to be there when it boots"
+    if sum(len(file.content) for file in spec.files) > MAX_FILES_BYTES:
+        return f"its files have more than {MAX_FILES_BYTES >> 10} KiB together"
+    return None
+
+
+def check_shape(source: SandboxSpec, wanted: SandboxSpec) -> None:
+    """Raise `InvalidRequest` (code `shape-differs`) unless a fork of `source` can be what is `wanted`."""
+    for field in ("image", "cpus", "memory_mib", "disk_mib", "user"):
+        theirs, ours = getattr(source, field), getattr(wanted, field)
+        if theirs != ours:
+            raise InvalidRequest(
+                f"a fork of sandbox {source.name!r} has its {field}, {theirs}, not {ours}",
+                hint="a fork goes on from the memory of another sandbox and cannot have another shape",
+                code="shape-differs",
+            )
+    obstacle = fork_obstacle(wanted)
+    if obstacle is not None:
+        raise InvalidRequest(f"sandbox {wanted.name!r} cannot be a fork: {obstacle}", code="cannot-fork")
+
+
+class ForkingVm(SleepingVm):
+    """A machine that can be made from a mold (`wake_from`), and be made one (`cast`)."""
+
+    async def wake_from(self, mold: Mold, stages: Stages, *, why: str) -> None:
+        """Make everything and come up as a fork of `mold`. On failure or cancellation the caller must `remove`."""
+        with disk_errors_explained(self.files.directory):
+            await anyio.to_thread.run_sync(self._make_directory)
+            stages.begin("network")
+            plug = await self._network.quarantine(self.spec.id, woken_as=IPv4Address(mold.record.address))
+            stages.begin("layer")
+            generation = mold.record.generation + 1
+            await anyio.to_thread.run_sync(self._copy_disk, mold, plug, generation)
+            stages.begin("qemu")
+            frame = msgspec.structs.replace(
+                mold.frame, drives=with_own_drives(mold.frame, config=self.files.born, layer=self.files.layer)
+            )
+            hardware = same_hardware(self._host, self.spec, self.files, frame, plug)
+            if mold.has_memory_file:
+                hardware = hardware.mapped_privately(mold.files.memory)
+            await self._launch(hardware, plug.address)
+            stages.begin("load")
+            await self._while_alive(lambda: self._load_mold(mold))
+            await self._run()
+            stages.begin("identity")
+            await self._while_alive(lambda: self._become_itself(mold, plug, generation))
+            stages.begin("admit")
+            await self._network.admit(self.spec.id)
+            self._link = self._open_link()
+            await self._while_alive(self._wait_for_agent)
+            stages.end()
+            await self._note(generation=generation)
+            await self._has_come_up(how="forked", why=why, timings_ms=stages.timings_ms)
+
+    async def rehearse(self, plug: Plug) -> None:
+        """Give a guest that nobody will meet an identity for practice: its forks then find all code for it loaded."""
+        assert self._link is not None
+        await self._link.identity(self._identity(plug, self.record.generation + 1, moves=False))
+        await self._note(generation=self.record.generation + 1)
+        await self._link.exec(["true"])
+
+    async def cast(self, files: MachineFiles) -> None:
+        """Make a mold of this running machine, as it is at one moment; it is halted for that, and runs on.
+
+        `files` is an empty directory. Shielded. On failure the machine runs on too, and the directory is the caller's.
+        """
+        if self.spec.volumes:
+            raise Conflict(
+                f"sandbox {self.spec.name!r} has volumes, which cannot be in two places",
+                hint="fork a sandbox that has none",
+                code="has-volumes",
+            )
+        with anyio.CancelScope(shield=True), disk_errors_explained(files.directory):
+            if self._paused:
+                await self._run()
+            await self._write_back()
+            await self._tell("stop")
+            try:
+                assert self._monitor is not None
+                assert self.record.frame is not None
+                await migration.save_state(self._monitor, files.state, with_memory=self.record.frame.private)
+                record = await anyio.to_thread.run_sync(copy_machine, self.files, self.record, files)
+            finally:
+                await self._run()
+            await self._tell_time_if_possible()
+            await anyio.to_thread.run_sync(seal_mold, self._host, record, files)
+
+    def _make_directory(self) -> None:
+        try:
+            self.files.directory.mkdir(mode=0o700)
+        except FileExistsError as error:
+            raise sandbox_exists(self.spec.id) from error
+        self._exists = True
+        write_record(self.files.directory, self.record)
+        check_space(self.files.directory, self.spec.memory_mib)
+
+    def _copy_disk(self, mold: Mold, plug: Plug, generation: int) -> None:
+        """Make the drives: the layer as it was, the config drive that the memory knows, and our own for later."""
+        copy_sparse(mold.files.layer, self.files.layer)
+        copy_sparse(mold.files.config, self.files.born)
+        make_config(self.files, self.spec, plug.dns, generation)
+
+    async def _load_mold(self, mold: Mold) -> None:
+        assert self._monitor is not None
+        await migration.load_state(self._monitor, mold.files.state, with_memory=not mold.has_memory_file)
+
+    async def _become_itself(self, mold: Mold, plug: Plug, generation: int) -> None:
+        """Tell the guest who it is, and wait until it answers as that."""
+        woken_as = IPv4Address(mold.record.address)
+        old = GuestLink(self._quarantine_transport(plug, woken_as), token=mold.record.spec.token)
+        new = self._quarantine_transport(plug, plug.address)
+        identity = self._identity(plug, generation, moves=woken_as != plug.address)
+        refusals: list[GuestFailure] = []
+
+        async def tell(scope: anyio.CancelScope) -> None:
+            try:
+                await old.identity(identity)
+            except GuestFailure as error:
+                refusals.append(error)
+                scope.cancel()
+            except Unavailable as error:
+                # It cannot acknowledge over an address that it has given up. At the new one it is asked.
+                log.debug("sandbox %s: %s", self.spec.id, error.message)
+
+        try:
+            with anyio.fail_after(IDENTITY_TIMEOUT_S):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(tell, tasks.cancel_scope)
+                    await self._answers_as_itself(new, generation)
+                    tasks.cancel_scope.cancel()
+        except TimeoutError as error:
+            raise GuestTimeout(
+                f"sandbox {self.spec.name!r} did not take its identity within {IDENTITY_TIMEOUT_S:g} s",
+                code="identity-timeout",
+            ) from error
+        finally:
+            await old.aclose()
+        if refusals:
+            raise EngineFailure(
+                f"sandbox {self.spec.name!r} refused its identity: {refusals[0].message}", code="identity-refused"
+            ) from refusals[0]
+
+    def _quarantine_transport(self, plug: Plug, address: IPv4Address) -> Transport:
+        return self._network.quarantine_transport(plug, address, self.record.forwards)
+
+    def _identity(self, plug: Plug, generation: int, *, moves: bool) -> Identity:
+        prefix = IPv4Network((0, str(plug.netmask))).prefixlen
+        return Identity(
+            generation=generation,
+            clock_ns=time.time_ns(),
+            entropy=os.urandom(LIMITS.entropy_bytes),
+            sandbox_id=self.spec.id,
+            hostname=self.spec.name,
+            token=self.spec.token,
+            mac=plug.card.mac if moves else "",
+            address=f"{plug.address}/{prefix}" if moves else "",
+            gateway=str(plug.gateway) if moves else "",
+            dns=plug.dns,
+            env=self.spec.env,
+            files={file.path: IdentityFile(content=file.content, mode=file.mode) for file in self.spec.files},
+            user=self.spec.user,
+            init=self.spec.init or "",
+        )
+
+    async def _answers_as_itself(self, transport: Transport, generation: int) -> None:
+        """Ask until the guest says hello as who it is to be; the caller sets the deadline."""
+        attempt = 0
+        while True:
+            patience_s = ATTEMPTS_S[min(attempt, len(ATTEMPTS_S) - 1)]
+            attempt += 1
+            deadlines = replace(DEADLINES, connect_s=patience_s)
+            async with GuestLink(transport, token=self.spec.token, deadlines=deadlines) as link:
+                try:
+                    hello = await link.hello()
+                except GuestTimeout:
+                    continue
+                except (Unavailable, GuestFailure):
+                    # Not there yet, or there and still the other, who does not know our token.
+                    await anyio.sleep(ATTEMPTS_S[0])
+                    continue
+            if (hello.sandbox_id, hello.generation) == (self.spec.id, generation):
+                return
+
+
+def sandbox_exists(sandbox_id: str) -> Conflict:
+    """Return the error for an id that is taken."""
+    return Conflict(f"there is a sandbox {sandbox_id!r} already", code="sandbox-exists")

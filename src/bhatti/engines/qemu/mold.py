@@ -1,0 +1,94 @@
+"""A machine at rest from which others are made: its memory, its disk and who it was, in a directory of their own.
+
+Golden snapshots and checkpoints are molds. Nothing in a mold is ever written to again: forks map its memory privately
+and copy the rest. It may be removed while they run, for what is mapped stays until the last of them ends.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from bhatti.engines.qemu import snapshot
+from bhatti.engines.qemu.copying import copy_sparse
+from bhatti.engines.qemu.files import MachineFiles
+from bhatti.engines.qemu.host import QemuHost
+from bhatti.engines.qemu.record import Frame, MachineRecord, read_record, write_record
+from bhatti.engines.qemu.snapshot import Manifest
+from bhatti.errors import CorruptData
+
+CONFIG_DRIVE, LAYER_DRIVE = 2, 3
+"""Where the two drives that belong to one machine alone are in the guest's order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mold:
+    """What `read_mold` found to be whole. Its record says who the machine was; its frame names the mold's files."""
+
+    files: MachineFiles
+    record: MachineRecord
+    manifest: Manifest
+
+    @property
+    def frame(self) -> Frame:
+        """The machine that the memory knows about."""
+        assert self.record.frame is not None
+        return self.record.frame
+
+    @property
+    def has_memory_file(self) -> bool:
+        """Whether the memory can be mapped; if not, it is in the state and has to be read."""
+        return self.manifest.memory is not None
+
+
+def read_mold(host: QemuHost, directory: Path) -> Mold | str:
+    """Return the mold in `directory`, or why it cannot be used here and now. Blocks."""
+    manifest = snapshot.read_manifest(directory)
+    if isinstance(manifest, str):
+        return manifest
+    try:
+        record = read_record(directory)
+    except CorruptData as error:
+        return error.message
+    if record is None or record.frame is None:
+        return f"{directory} says nothing of its machine"
+    obstacle = snapshot.obstacle(manifest, snapshot.maker_of(host), card=record.network)
+    return obstacle or Mold(MachineFiles(directory), record, manifest)
+
+
+def copy_machine(source: MachineFiles, record: MachineRecord, target: MachineFiles) -> MachineRecord:
+    """Copy disk and memory of a halted machine into a mold; return the record that goes with it. Blocks."""
+    frame = record.frame
+    assert frame is not None
+    copy_sparse(Path(frame.drives[CONFIG_DRIVE][0]), target.config)
+    copy_sparse(source.layer, target.layer)
+    if not frame.private:
+        copy_sparse(source.memory, target.memory)
+    drives = with_own_drives(frame, config=target.config, layer=target.layer)
+    return msgspec.structs.replace(record, frame=msgspec.structs.replace(frame, drives=drives))
+
+
+def seal_mold(host: QemuHost, record: MachineRecord, target: MachineFiles) -> None:
+    """Make the mold exist, durably. Blocks."""
+    assert record.frame is not None
+    memory = None if record.frame.private else target.memory
+    for path in (target.config, target.layer, target.state, *((memory,) if memory else ())):
+        snapshot.make_durable(path)
+    write_record(target.directory, record)
+    manifest = snapshot.make_manifest(host, record, state=target.state, memory=memory)
+    snapshot.write_manifest(target.directory, manifest)
+
+
+def with_own_drives(frame: Frame, *, config: Path, layer: Path) -> tuple[tuple[str, bool], ...]:
+    """Return the drives of `frame` with another config drive and layer."""
+    drives = list(frame.drives)
+    drives[CONFIG_DRIVE] = (str(config), True)
+    drives[LAYER_DRIVE] = (str(layer), False)
+    return tuple(drives)
+
+
+def new_directory(directory: Path) -> None:
+    """Make an empty directory for a mold, in the place of one that was never finished. Blocks."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700, parents=True)

@@ -1,0 +1,173 @@
+"""Sandboxes made by fork: each somebody of its own, at once, and going on from where it was woken."""
+
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import pytest
+from tests.conformance import memory
+from tests.conformance.conftest import Sandbox, new_spec
+from tests.conformance.engines import Settings, settings_for
+from tests.conformance.leftovers import traces_of
+
+from bhatti.engines.base import Engine
+from bhatti.engines.qemu.settings import QemuSettings
+from bhatti.engines.registry import open_engine
+from bhatti.guestlink.client import GuestLink
+from bhatti.model.sandbox import GuestFile, Status
+
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(240)]
+
+WHO = "hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; head -c 16 /dev/urandom | od -An -tx1; echo $ME"
+
+
+@pytest.fixture(autouse=True)
+async def nothing_new() -> None:
+    """The engine of this file is its own: what it leaves is looked at when it closes."""
+
+
+@pytest.fixture(scope="module")
+def fork_settings(
+    engine_kind: str, tmp_path_factory: pytest.TempPathFactory, images_dir: Path, docker_socket: Path | None
+) -> Settings:
+    settings = settings_for(engine_kind, tmp_path_factory.mktemp("forks"), images_dir, docker_socket)
+    return dataclasses.replace(settings, fork=True) if isinstance(settings, QemuSettings) else settings
+
+
+@pytest.fixture(scope="module")
+async def forking(engine: Engine, engine_name: str, fork_settings: Settings) -> AsyncIterator[Engine]:
+    """An engine that has a golden snapshot for the shape of `new_spec`."""
+    if not engine.capabilities.fork:
+        pytest.skip(f"the engine {engine.name} cannot fork")
+    async with open_engine(engine_name, fork_settings) as opened:
+        await opened.adopt()
+        await opened.prepare(new_spec("shape"))
+        yield opened
+        assert await opened.list() == []
+    assert str(await traces_of(fork_settings)) == "nothing"
+
+
+@pytest.fixture(scope="module")
+async def twins(forking: Engine) -> AsyncIterator[tuple[Sandbox, Sandbox]]:
+    """Two forks of the same golden snapshot, made at the same time."""
+    made: dict[str, Sandbox] = {}
+
+    async def create(name: str) -> None:
+        file = GuestFile("/workspace/note", f"for {name}".encode(), "0640")
+        spec = new_spec(name, env={"ME": name}, files=(file,))
+        machine = await forking.create(spec)
+        made[name] = Sandbox(spec, machine, forking.link(spec.id))
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(create, "castor")
+            tasks.start_soon(create, "pollux")
+        yield made["castor"], made["pollux"]
+    finally:
+        for sandbox in made.values():
+            await forking.destroy(sandbox.spec.id)
+
+
+async def who(link: GuestLink) -> list[str]:
+    result = await link.exec(["sh", "-c", WHO])
+    assert result.exit_code == 0, result.stderr
+    return [line.strip() for line in result.stdout.decode().splitlines()]
+
+
+async def test_twins_are_forked_and_differ_in_everything_that_is_their_own(twins: tuple[Sandbox, Sandbox]) -> None:
+    """Different hostname, machine id, MAC, random bytes, environment, files and address: equal ones are a failure."""
+    for sandbox in twins:
+        assert sandbox.machine.how == "forked", sandbox.machine.why
+    first, second = [await who(sandbox.link) for sandbox in twins]
+    assert len(first) == 5
+    for mine, theirs in zip(first, second, strict=True):
+        assert mine != theirs
+    assert [first[0], first[4], second[0], second[4]] == ["castor", "castor", "pollux", "pollux"]
+    assert twins[0].machine.address != twins[1].machine.address
+    for sandbox in twins:
+        shown = await sandbox.link.exec(["ip", "-4", "-br", "address", "show", "dev", "eth0"])
+        assert f" {sandbox.machine.address}/" in shown.stdout.decode()
+        assert "169.254" not in shown.stdout.decode()
+        assert await sandbox.link.read_file("/workspace/note") == f"for {sandbox.spec.name}".encode()
+        assert (await sandbox.link.stat("/workspace/note")).mode == "0640"
+        assert await memory.clock_error_s(sandbox.link) < 1
+        assert (await sandbox.link.exec(["whoami"])).stdout == b"lohar\n"
+        assert (await sandbox.link.hello()).sandbox_id == sandbox.spec.id
+
+
+async def test_a_twin_does_not_know_the_other_ones_token(forking: Engine, twins: tuple[Sandbox, Sandbox]) -> None:
+    transport = twins[0].link._pool._transport
+    async with GuestLink(transport, token=twins[1].spec.token) as stranger:
+        with pytest.raises(Exception, match="auth required"):
+            await stranger.exec(["true"])
+
+
+async def test_twins_reach_each_other_and_their_gateway(twins: tuple[Sandbox, Sandbox]) -> None:
+    route = await twins[0].link.exec(["ip", "-4", "route", "show", "default"])
+    gateway = route.stdout.split()[2].decode()
+    for source, target in ((twins[0], str(twins[1].machine.address)), (twins[1], str(twins[0].machine.address))):
+        for address in (target, gateway):
+            ping = await source.link.exec(["ping", "-c", "1", "-W", "5", address], timeout_s=20)
+            assert ping.exit_code == 0, ping.stdout
+
+
+async def test_a_fork_of_a_running_sandbox_goes_on_with_its_processes_and_disk(
+    forking: Engine, twins: tuple[Sandbox, Sandbox]
+) -> None:
+    source = twins[0]
+    pid = await memory.begin(source.link)
+    await memory.tell(source.link, "common")
+    await source.link.write_file("/workspace/common", b"before")
+    spec = new_spec("helena", env={"ME": "helena"})
+    machine = await forking.fork(source.spec.id, spec)
+    try:
+        assert machine.how == "forked"
+        link = forking.link(spec.id)
+        assert await memory.tell(link, "mine") == "common mine"
+        # The source went on by itself and knows nothing of what its fork does.
+        assert await memory.tell(source.link, "theirs") == "common theirs"
+        assert await link.read_file("/workspace/common") == b"before"
+        await link.write_file("/workspace/common", b"after")
+        assert await source.link.read_file("/workspace/common") == b"before"
+        mine, theirs = await who(link), await who(source.link)
+        assert all(one != other for one, other in zip(mine, theirs, strict=True))
+        assert (mine[0], mine[4]) == ("helena", "helena")
+        ping = await link.exec(["ping", "-c", "1", "-W", "5", str(source.machine.address)], timeout_s=20)
+        assert ping.exit_code == 0, ping.stdout
+    finally:
+        await forking.destroy(spec.id)
+        await source.link.exec(["kill", str(pid)])
+
+
+async def test_a_fork_stops_with_all_of_its_memory_and_then_with_little(
+    forking: Engine, twins: tuple[Sandbox, Sandbox], fork_settings: Settings
+) -> None:
+    sandbox_id = twins[1].spec.id
+    pid = await memory.begin(forking.link(sandbox_id))
+    told = ""
+    for generation in ("full", "small", "smaller"):
+        told = f"{told} {generation}".strip()
+        assert await memory.tell(forking.link(sandbox_id), generation) == told
+        assert (await forking.stop(sandbox_id)).status is Status.STOPPED
+        assert (await forking.verify_snapshot(sandbox_id)).usable
+        started = await forking.start(sandbox_id, require_memory=True)
+        assert (started.how, started.address) == ("restored", twins[1].machine.address)
+        assert await memory.recall(forking.link(sandbox_id)) == told
+    state = fork_settings.state_dir / "sandboxes" / sandbox_id / "state"
+    assert (await anyio.Path(state).stat()).st_size < 4 << 20
+    assert (await who(forking.link(sandbox_id)))[0] == "pollux"
+    await forking.link(sandbox_id).exec(["kill", str(pid)])
+
+
+async def test_a_fork_whose_memory_is_lost_boots_as_who_it_is(forking: Engine, twins: tuple[Sandbox, Sandbox]) -> None:
+    sandbox_id = twins[1].spec.id
+    link = forking.link(sandbox_id)
+    await link.write_file("/workspace/note", b"edited")
+    await forking.stop(sandbox_id, memory=False)
+    started = await forking.start(sandbox_id)
+    assert (started.how, started.address) == ("disk-boot", twins[1].machine.address)
+    link = forking.link(sandbox_id)
+    seen = await who(link)
+    assert (seen[0], seen[4]) == ("pollux", "pollux")
+    assert await link.read_file("/workspace/note") == b"edited"

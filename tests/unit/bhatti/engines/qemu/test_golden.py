@@ -1,0 +1,138 @@
+"""Which sandboxes share a golden snapshot, and that it is made once. Real ones are made in conformance."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+from tests.unit.bhatti.engines.qemu.stub import HANG, SPEC, StubImages
+
+from bhatti.engines.qemu.files import MachineFiles
+from bhatti.engines.qemu.golden import GoldenSnapshots, golden_spec
+from bhatti.engines.qemu.host import QemuHost, open_host
+from bhatti.engines.qemu.mold import Mold, seal_mold
+from bhatti.engines.qemu.record import Frame, MachineRecord, Phase
+from bhatti.engines.qemu.settings import QemuSettings
+from bhatti.errors import CorruptData, EngineFailure
+from bhatti.model.sandbox import GuestFile, SandboxSpec
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def host(settings: QemuSettings, qemu: str) -> QemuHost:
+    return dataclasses.replace(open_host(settings), images=StubImages(settings.images_dir, HANG))
+
+
+class Maker:
+    """Makes molds of nothing, and counts them."""
+
+    def __init__(self, host: QemuHost) -> None:
+        self.host = host
+        self.specs: list[SandboxSpec] = []
+        self.failing: Exception | None = None
+        self.idle = False
+
+    async def __call__(self, spec: SandboxSpec, files: MachineFiles) -> None:
+        self.specs.append(spec)
+        if self.failing is not None:
+            raise self.failing
+        if not self.idle:
+            await anyio.to_thread.run_sync(self.write, spec, files)
+
+    def write(self, spec: SandboxSpec, files: MachineFiles) -> None:
+        for path in (files.config, files.layer, files.memory, files.state):
+            path.write_bytes(b"x")
+        boot = self.host.images.boot_files("stub")
+        drives = tuple((str(path), True) for path in (boot.base, boot.agent, files.config, files.layer))
+        frame = Frame(kernel=str(boot.kernel), initramfs=str(boot.initramfs), kernel_arguments="", drives=drives)
+        record = MachineRecord(phase=Phase.RUNNING, spec=spec, boot_id="b", created_at=1.0, network="user", frame=frame)
+        seal_mold(self.host, record, files)
+
+
+@pytest.fixture
+def maker(host: QemuHost) -> Maker:
+    return Maker(host)
+
+
+@pytest.fixture
+async def golden(host: QemuHost, maker: Maker) -> AsyncIterator[GoldenSnapshots]:
+    snapshots = GoldenSnapshots(host, maker)
+    yield snapshots
+    await snapshots.aclose()
+
+
+async def test_a_golden_snapshot_is_made_once_however_many_ask(golden: GoldenSnapshots, maker: Maker) -> None:
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(golden.ensure, SPEC)
+    assert len(maker.specs) == 1
+    assert isinstance(golden.find(SPEC), Mold)
+
+
+async def test_what_is_begun_in_background_is_there_in_the_end(golden: GoldenSnapshots, maker: Maker) -> None:
+    assert golden.find(SPEC) == "it has no memory snapshot"
+    golden.ensure_soon(SPEC)
+    golden.ensure_soon(SPEC)
+    assert isinstance(await golden.ensure(SPEC), Mold)
+    assert len(maker.specs) == 1
+
+
+async def test_closing_gives_up_what_is_being_made(host: QemuHost) -> None:
+    begun = anyio.Event()
+    ended: list[str] = []
+
+    async def never(spec: SandboxSpec, files: MachineFiles) -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append(spec.id)
+
+    golden = GoldenSnapshots(host, never)
+    golden.ensure_soon(SPEC)
+    await begun.wait()
+    await golden.aclose()
+    assert len(ended) == 1
+
+
+async def test_a_failure_in_background_is_logged_and_tried_again_later(
+    golden: GoldenSnapshots, maker: Maker, caplog: pytest.LogCaptureFixture
+) -> None:
+    maker.failing = EngineFailure("no such luck")
+    golden.ensure_soon(SPEC)
+    await asyncio.gather(*golden._making.values())
+    with pytest.raises(EngineFailure):
+        await golden.ensure(SPEC)
+    assert "no such luck" in caplog.text
+    maker.failing = None
+    assert isinstance(await golden.ensure(SPEC), Mold)
+
+
+async def test_one_that_came_out_wrong_is_not_used(golden: GoldenSnapshots, maker: Maker) -> None:
+    maker.idle = True
+    with pytest.raises(CorruptData, match="no memory snapshot"):
+        await golden.ensure(SPEC)
+
+
+@pytest.mark.parametrize("change", [{"cpus": 2}, {"memory_mib": 256}, {"disk_mib": 128}])
+async def test_each_shape_has_its_own(golden: GoldenSnapshots, change: dict[str, int]) -> None:
+    assert golden.key(msgspec.structs.replace(SPEC, **change)) != golden.key(SPEC)
+
+
+async def test_nothing_of_a_sandbox_but_its_shape_is_in_a_golden_machine(golden: GoldenSnapshots) -> None:
+    secret = msgspec.structs.replace(
+        SPEC, id="other", token="swordfish", env={"PASSWORD": "xyzzy"}, files=(GuestFile("/etc/key", b"plugh"),)
+    )
+    assert golden.key(secret) == golden.key(SPEC)
+    text = msgspec.json.encode(golden_spec(secret, "k")).decode()
+    for word in ("swordfish", "xyzzy", "PASSWORD", "/etc/key", "other"):
+        assert word not in text
+
+
+def test_golden_snapshots_are_below_the_state_directory(host: QemuHost, maker: Maker, settings: QemuSettings) -> None:
+    golden = GoldenSnapshots(host, maker)
+    assert golden._directory == Path(settings.state_dir) / "golden"
