@@ -80,12 +80,22 @@ class PrivateDocker:
         self._process = None
         self._drain.join()
 
+    def hold(self) -> None:
+        """Let it hang: it is there and answers nobody, until `go_on`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it work again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         """End it and remove all it had. What a test left in it is removed too, and is an error."""
-        left: list[str] = []
-        if self._process is not None:
-            left = self._clear()
-            self.end()
+        if self._process is None:
+            self.start()  # only a dockerd can take its bridges away
+        left = self._clear()
+        self.end()
         assert self.mounts() == []
         for group in self.groups():
             group.rmdir()
@@ -165,9 +175,9 @@ def private_docker(*, data: Path | None = None) -> Iterator[PrivateDocker]:
         pytest.skip("needs root: a private dockerd")
     if shutil.which("dockerd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
         pytest.skip("needs Docker: apt install docker.io")
-    docker = PrivateDocker(Path(tempfile.mkdtemp(prefix="bhd", dir="/tmp")), data=data)
+    docker = PrivateDocker(Path(tempfile.mkdtemp(prefix="bhk", dir="/tmp")), data=data)
+    docker.start()
     try:
-        docker.start()
         yield docker
     finally:
         docker.close()

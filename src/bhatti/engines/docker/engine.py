@@ -19,9 +19,9 @@ from bhatti.engines.docker.machine import DockerMachine
 from bhatti.engines.docker.record import Phase, read_record, wreck
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.docker.volumes import Volumes
-from bhatti.errors import BhattiError, Conflict, CorruptData, NotFound, Unavailable
+from bhatti.errors import BhattiError, Conflict, CorruptData, InvalidRequest, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
-from bhatti.model.sandbox import SandboxSpec, checked_name
+from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
 
 log = logging.getLogger(__name__)
 
@@ -138,32 +138,53 @@ class DockerEngine(Engine):
             # Only now: a destroy that failed can be asked for again.
             self._machines.pop(sandbox_id, None)
 
-    async def stop(self, sandbox_id: str) -> Machine:
-        """Running → stopped: its processes are asked to end, then killed; the disk is kept. Shielded."""
-        machine = self._machine(sandbox_id)
-        with anyio.CancelScope(shield=True):
-            await machine.stop()
-        return await machine.look()
-
-    async def start(self, sandbox_id: str) -> Machine:
-        """Stopped or failed → running, from its disk. When cancelled it is stopped."""
-        machine = self._machine(sandbox_id)
-        await machine.start()
-        return await machine.look()
-
     async def pause(self, sandbox_id: str) -> Machine:
-        """Hot → warm: its processes are frozen and keep their memory. Shielded; idempotent."""
+        """See `Engine.pause`."""
         machine = self._machine(sandbox_id)
         with anyio.CancelScope(shield=True):
             await machine.pause()
         return await machine.look()
 
     async def resume(self, sandbox_id: str) -> Machine:
-        """Warm → hot. Shielded; idempotent."""
+        """See `Engine.resume`. The clock needs no setting: it is the host's."""
         machine = self._machine(sandbox_id)
         with anyio.CancelScope(shield=True):
             await machine.resume()
         return await machine.look()
+
+    async def stop(self, sandbox_id: str, *, memory: bool = True) -> Machine:
+        """See `Engine.stop`. Containers cannot keep their memory, so it must be given up expressly."""
+        machine = self._machine(sandbox_id)
+        if memory:
+            raise InvalidRequest(
+                "the engine docker cannot keep the memory of a sandbox: stopping it ends its processes",
+                hint="pause it to keep them, or stop it without memory",
+                code="unsupported",
+            )
+        with anyio.CancelScope(shield=True):
+            await machine.stop()
+        return await machine.look()
+
+    async def start(
+        self, sandbox_id: str, *, require_memory: bool = False, progress: ProgressCallback | None = None
+    ) -> Machine:
+        """See `Engine.start`. It is always a disk boot."""
+        machine = self._machine(sandbox_id)
+        await machine.start(progress or _nobody_asked, require_memory=require_memory)
+        return await machine.look()
+
+    async def ensure_hot(self, sandbox_id: str) -> Machine:
+        """See `Engine.ensure_hot`."""
+        machine = await self._machine(sandbox_id).look()
+        match machine.status, machine.temperature:
+            case Status.RUNNING, Temperature.HOT:
+                return machine
+            case Status.RUNNING, _:
+                return await self.resume(sandbox_id)
+            case Status.STOPPED, _:
+                return await self.start(sandbox_id)
+            case _:
+                raise self._machine(sandbox_id).not_running("hot")
 
     async def status(self, sandbox_id: str) -> Machine:
         """See `Engine.status`."""

@@ -84,7 +84,7 @@ def refused(what: str, status: int, message: str) -> BhattiError:
             return InvalidRequest(text, code="docker-refused")
         case 404:
             return NotFound(text, code="docker-not-found")
-        case 409:
+        case 403 | 409:  # 403: a network that is in use
             return Conflict(text, code="docker-conflict")
         case _:
             return EngineFailure(text, hint="dockerd's log has more: journalctl -u docker", code="docker-refused")

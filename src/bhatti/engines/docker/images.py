@@ -56,7 +56,23 @@ class DockerImages:
             boot = await anyio.to_thread.run_sync(self._store.boot_files, name)
         except NotFound:
             return await self._foreign(name)
-        return FoundImage(await self._imported(boot), {}, boot)
+        return FoundImage(await self.imported(boot), {}, boot)
+
+    async def imported(self, boot: BootFiles) -> str:
+        """Return Docker's id of one of our own images, imported if Docker does not have it.
+
+        Raises `CorruptData` (code `image-corrupt`), `OutOfSpace`; nothing of a failed import is left.
+        """
+        digest = boot.digests["base"]
+        async with self._importing:
+            found = await self._api.images(f"{LABEL_DIGEST}={digest}")
+            if not found:
+                log.info("importing image %s into Docker", boot.image)
+                await self._import(boot, digest)
+                found = await self._api.images(f"{LABEL_DIGEST}={digest}")
+        if not found:
+            raise CorruptData(f"Docker has imported image {boot.image!r} and does not have it", code="image-corrupt")
+        return found[0].id
 
     async def sweep(self) -> None:
         """Remove imported images of the store whose file system has been replaced or removed, unless they are used."""
@@ -70,19 +86,6 @@ class DockerImages:
             except (Conflict, NotFound):
                 continue  # a container is made from it
             log.info("removed image %s from Docker: it is not in the images directory any more", image.id)
-
-    async def _imported(self, boot: BootFiles) -> str:
-        """Return Docker's id of one of our own images."""
-        digest = boot.digests["base"]
-        async with self._importing:
-            found = await self._api.images(f"{LABEL_DIGEST}={digest}")
-            if not found:
-                log.info("importing image %s into Docker", boot.image)
-                await self._import(boot, digest)
-                found = await self._api.images(f"{LABEL_DIGEST}={digest}")
-        if not found:
-            raise CorruptData(f"Docker has imported image {boot.image!r} and does not have it", code="image-corrupt")
-        return found[0].id
 
     async def _import(self, boot: BootFiles, digest: str) -> None:
         archive = Archive(boot.base)

@@ -9,6 +9,7 @@ believed: it may be late, and about an earlier life.
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -16,10 +17,11 @@ import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine, ProgressCallback
 from bhatti.engines.disk import disk_errors_explained
-from bhatti.engines.docker import boot_errors, console, death
+from bhatti.engines.docker import boot_errors
 from bhatti.engines.docker.agent_files import agent_version, unpack_agent
 from bhatti.engines.docker.api_types import ContainerInfo
-from bhatti.engines.docker.container import LABEL_SANDBOX, Surroundings, container_config, container_name
+from bhatti.engines.docker.container import Surroundings, container_config, container_name
+from bhatti.engines.docker.docker_container import DockerContainer
 from bhatti.engines.docker.files import (
     ContainerFiles,
     LinkTransport,
@@ -31,10 +33,11 @@ from bhatti.engines.docker.files import (
 from bhatti.engines.docker.host import DockerHost
 from bhatti.engines.docker.images import FoundImage
 from bhatti.engines.docker.process import has_ended
-from bhatti.engines.docker.record import ContainerRecord, Phase, describe, write_record
+from bhatti.engines.docker.record import STATUSES, ContainerRecord, Phase, describe, write_record
 from bhatti.engines.stages import Stages
-from bhatti.errors import BhattiError, Conflict, GuestTimeout, NotFound, Unavailable
+from bhatti.errors import BhattiError, Conflict, GuestTimeout, MissingDependency, Unavailable
 from bhatti.guestlink.client import GuestLink
+from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec
 
 log = logging.getLogger(__name__)
@@ -50,6 +53,8 @@ class DockerMachine:
         self.record = record
         self.files = ContainerFiles(host.settings.sandboxes_dir / record.spec.id)
         self._host = host
+        reference = record.container or container_name(host.instance, record.spec.id)
+        self._docker = DockerContainer(host.api, reference, record.spec.id)
         self._link: GuestLink | None = None
         self._transport: LinkTransport | None = None
         self._paused = False
@@ -57,8 +62,9 @@ class DockerMachine:
         """Whether a call of ours is changing its state: what Docker says meanwhile is no news."""
         self._changes = 0
         self._looking = anyio.Lock()
-        self._ended = anyio.Event()
         self._starting = False
+        self._ended = anyio.Event()
+        """Set when it has ended while it was `_starting`."""
         self._pid_seen = True
 
     @classmethod
@@ -73,11 +79,6 @@ class DockerMachine:
     def spec(self) -> SandboxSpec:
         """What was asked for."""
         return self.record.spec
-
-    @property
-    def container(self) -> str:
-        """What Docker knows it by: its id, or before it is known, its name."""
-        return self.record.container or container_name(self._host.instance, self.spec.id)
 
     async def create(self, progress: ProgressCallback, taken: Callable[[], set[str]]) -> None:
         """Make it and wait for the agent; `taken` tells which volumes have a writer.
@@ -101,50 +102,54 @@ class DockerMachine:
                 instance=self._host.instance,
             )
             config = container_config(self._host.settings, self.spec, image.id, self._host.runtime, around)
-            identifier = await self._host.api.create_container(self.container, config)
+            identifier = await self._docker.create(config)
             self.record = msgspec.structs.replace(self.record, container=identifier)
             await self._start(stages)
             await self._note(phase=Phase.RUNNING, timings_ms=stages.timings_ms)
         self._changed()
 
-    async def start(self) -> None:
-        """Start it again from its disk: stopped or failed → running. Raises `EngineFailure`, `GuestTimeout`."""
-        if self.record.phase not in (Phase.STOPPED, Phase.FAILED):
-            raise self._not("stopped")
-        stages = Stages(_nobody_asked, "network")
+    async def start(self, progress: ProgressCallback, *, require_memory: bool) -> None:
+        """Start it again from its disk; see `Engine.start`."""
+        before = self.record
+        after(STATUSES[before.phase], Event.START, sandbox=self.spec.name)
+        if require_memory:
+            raise Conflict(
+                f"sandbox {self.spec.name!r} has no memory to go on with: a container keeps its disk alone",
+                hint="start it without requiring its memory",
+                code="memory-lost",
+            )
+        stages = Stages(progress, "network")
         self._changing = True
         try:
             await self._note(phase=Phase.STARTING, cause=None)
             await self._host.network.ensure()
             await anyio.to_thread.run_sync(remove_sockets, self.files)
-            try:
-                await self._start(stages)
-            except BhattiError as error:
-                cause = CauseOfDeath(kind="boot-failed", detail=error.message)
-                await self._note(phase=Phase.FAILED, cause=cause)
-                raise
+            await self._start(stages)
             await self._note(
                 phase=Phase.RUNNING,
                 timings_ms=stages.timings_ms,
                 how="disk-boot",
                 why=f"a container keeps its disk over a stop, not its memory: {self._host.why}",
             )
+        except BhattiError as error:
+            await self._note(phase=Phase.FAILED, cause=CauseOfDeath(kind="boot-failed", detail=error.message))
+            raise
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._note(phase=before.phase, cause=before.cause)
+            raise
         finally:
             self._changed()
 
     async def stop(self) -> None:
         """Ask everything in it to end, and kill what does not: running → stopped. The disk is kept, memory is not."""
-        if self.record.phase is not Phase.RUNNING:
-            raise self._not("running")
+        after(STATUSES[self.record.phase], Event.STOP, sandbox=self.spec.name)
         self._changing = True
         try:
             await self._close_link()
             await self._note(phase=Phase.STOPPING)
             try:
-                if self._paused:
-                    # A frozen process takes no signal: it would be killed when the time is up.
-                    await self._host.api.unpause_container(self.container)
-                await self._host.api.stop_container(self.container, self._host.settings.stop_timeout_s)
+                await self._docker.stop(self._host.settings.stop_timeout_s, paused=self._paused)
             except BhattiError:
                 await self._note(phase=Phase.RUNNING)
                 self._open_link()
@@ -158,14 +163,15 @@ class DockerMachine:
         await self._set_paused(True)
 
     async def resume(self) -> None:
-        """Let it go on: warm → hot. Nothing happens if it runs."""
-        await self._set_paused(False)
+        """Let it go on: warm → hot. Nothing happens if it runs. Raises `GuestTimeout` if its agent is silent."""
+        if await self._set_paused(False):
+            await self.link().activity()
 
     async def adopt(self) -> None:
         """Take hold of what an earlier engine left; afterwards it runs, is stopped, or has failed with its cause."""
         if self.record.phase in (Phase.STARTING, Phase.STOPPING):
             # Nobody has been told that it runs, or somebody that it does not: both end at rest.
-            await self._stop_quietly()
+            await self._docker.end_quietly()
             await self._note(phase=Phase.STOPPED)
         if self.record.phase is Phase.RUNNING:
             self._open_link()
@@ -177,20 +183,20 @@ class DockerMachine:
             while not self._changing and self.record.phase in (Phase.RUNNING, Phase.STOPPED):
                 changes = self._changes
                 try:
-                    info = await self._inspect()
-                except Unavailable as error:
+                    info = await self._docker.inspect()
+                except (Unavailable, MissingDependency) as error:
                     # The container does not need Docker to go on, nor do we to reach it.
-                    return describe(self.record, paused=self._paused, why=f"Docker does not answer: {error.message}")
-                if changes != self._changes:
-                    continue
-                await self._take(info)
-                break
+                    why = f"Docker does not answer: {error.message}"
+                    return describe(self.record, paused=self._paused, why=why)
+                if changes == self._changes:
+                    await self._take(info)
+                    break
         return describe(self.record, paused=self._paused, why=self.record.why)
 
     async def reconsider(self) -> None:
         """Look, because Docker says that something has happened to it. Never raises."""
         try:
-            if self._starting and not _runs(await self._inspect()):
+            if self._starting and not await self._docker.runs():
                 self._ended.set()
             await self.look()
         except (BhattiError, OSError) as error:
@@ -199,13 +205,22 @@ class DockerMachine:
     def link(self) -> GuestLink:
         """Return the connection pool to the agent. Raises `Conflict` (code `not-running`)."""
         if self._link is None or self._paused or self._changing or self.record.phase is not Phase.RUNNING:
-            raise self._not("hot")
+            raise self.not_running("hot")
         return self._link
+
+    def not_running(self, wanted: str) -> Conflict:
+        """Return the error for somebody who needs it to be `wanted`, which it is not."""
+        now = "paused" if self._paused and self.record.phase is Phase.RUNNING else self.record.phase
+        cause = f": {self.record.cause.detail}" if self.record.cause else ""
+        return Conflict(
+            f"sandbox {self.spec.name!r} is {now}, not {wanted}{cause}",
+            hint=f"`bhatti inspect {self.spec.name}` shows how it is",
+            code="not-running",
+        )
 
     def read_console(self, max_bytes: int) -> str:
         """Return the last `max_bytes` of its output. Blocks."""
-        api = self._host.api
-        return console.tail(console.read_blocking(api.socket, api.prefix, self.container), max_bytes)
+        return self._docker.read_console(max_bytes)
 
     async def remove(self) -> None:
         """End it and remove all it had but volumes. Shielded, idempotent, repeatable after a failure."""
@@ -213,11 +228,12 @@ class DockerMachine:
             self._changing = True
             if await anyio.to_thread.run_sync(self.files.directory.exists):
                 # Before anything is gone: killed from here on, the next engine finishes the removal.
-                await self._note(phase=Phase.DESTROYING)
+                with suppress(OSError):  # a full disk must not keep anybody from freeing it
+                    await self._note(phase=Phase.DESTROYING)
             # Connections first: requests under way fail with our words rather than with a reset.
             await self._close_link()
             # The container next: it would go on using what is removed below.
-            await self._host.api.remove_container(self.container)
+            await self._docker.remove()
             # The files last: as long as the record is there, whatever step failed will be tried again.
             await anyio.to_thread.run_sync(remove_files, self.files.directory)
 
@@ -239,30 +255,27 @@ class DockerMachine:
         self._ended = anyio.Event()
         try:
             stages.begin("start")
-            await self._host.api.start_container(self.container)
+            await self._docker.start()
             self._starting = True
             stages.begin("agent")
-            info = await self._inspect()
+            info = await self._docker.inspect()
             if info is None or not info.state.running:
                 raise await self._boot_failure(info)
-            self.record = msgspec.structs.replace(
-                self.record, pid=info.state.pid, address=info.address or "" if self._host.network.bridged else ""
-            )
-            self._open_link()
-            await self._wait_for_agent()
+            address = info.address if self._host.network.bridged else None
+            self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=address or "")
+            await self._wait_for_agent(self._open_link())
             stages.end()
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._close_link()
-                await self._stop_quietly()
+                await self._docker.end_quietly()
             raise
         finally:
             self._starting = False
 
-    async def _wait_for_agent(self) -> None:
+    async def _wait_for_agent(self, link: GuestLink) -> None:
         """Wait until the agent answers, but no longer than its container lives."""
-        assert self._link is not None
-        link, timeout_s = self._link, self._host.settings.boot_timeout_s
+        timeout_s = self._host.settings.boot_timeout_s
         failure: BhattiError | None = None
 
         async def watch(scope: anyio.CancelScope) -> None:
@@ -277,19 +290,16 @@ class DockerMachine:
                 failure = error
             tasks.cancel_scope.cancel()
         if self._ended.is_set() or failure is not None:
-            info = await self._inspect()
-            if not _runs(info):
+            info = await self._docker.inspect()
+            if info is None or not info.state.running:
                 raise await self._boot_failure(info)
         if isinstance(failure, GuestTimeout):
-            raise boot_errors.silent(self.spec, timeout_s, await self._tail()) from failure
+            raise boot_errors.silent(self.spec, timeout_s, await self._docker.tail()) from failure
         if failure is not None:
             raise failure
 
     async def _boot_failure(self, info: ContainerInfo | None) -> BhattiError:
-        if info is None:
-            return boot_errors.died(self.spec, death.removed())
-        cause = death.cause_of_death(info.state, self.spec.memory_mib, await self._tail())
-        return boot_errors.died(self.spec, cause)
+        return boot_errors.died(self.spec, await self._docker.cause_of_death(info, self.spec.memory_mib))
 
     async def _take(self, info: ContainerInfo | None) -> None:
         """Bring what we know up to date with what Docker says."""
@@ -297,13 +307,11 @@ class DockerMachine:
         if running and info is not None and info.state.running and self._pid_seen and has_ended(info.state.pid):
             # Docker is about to learn it; or its processes are in a namespace that we do not see.
             with anyio.move_on_after(LAST_GASP_S):
-                await self._host.api.wait_stopped(self.container)
-            info = await self._inspect()
-            self._pid_seen = not _runs(info)
-        if info is None:
-            await self._fail(death.removed())
-        elif running and not info.state.running:
-            await self._fail(death.cause_of_death(info.state, self.spec.memory_mib, await self._tail()))
+                await self._docker.wait_stopped()
+            info = await self._docker.inspect()
+            self._pid_seen = info is None or not info.state.running
+        if info is None or (running and not info.state.running):
+            await self._fail(await self._docker.cause_of_death(info, self.spec.memory_mib))
         elif not running and info.state.running:
             # Started by hand: it is ours, but nobody who asks for it has been told.
             log.warning("sandbox %s was started by hand", self.spec.id)
@@ -315,53 +323,28 @@ class DockerMachine:
     async def _fail(self, cause: CauseOfDeath) -> None:
         log.warning("sandbox %s died: %s", self.spec.id, cause.detail)
         await self._close_link()
-        await self._note(phase=Phase.FAILED, cause=cause)
+        try:
+            await self._note(phase=Phase.FAILED, cause=cause)
+        except OSError as error:
+            # The next engine will find it dead, and come to the same end by itself.
+            log.error("sandbox %s: its cause of death could not be written down: %s", self.spec.id, error)
 
-    async def _set_paused(self, wanted: bool) -> None:
+    async def _set_paused(self, wanted: bool) -> bool:
+        """Freeze it or let it go on; return whether that changed anything."""
         if self.record.phase is not Phase.RUNNING:
-            raise self._not("running")
-        api = self._host.api
+            raise self.not_running("running")
         self._changing = True
         try:
-            await (api.pause_container if wanted else api.unpause_container)(self.container)
-        except BhattiError:
-            # Docker refuses also what has been done before: look which it was.
-            info = await self._inspect()
-            if info is None or not info.state.running or info.state.paused is not wanted:
-                raise
-        else:
+            changed = await self._docker.set_paused(wanted)
             self._paused = wanted
+            return changed
         finally:
             self._changed()
 
-    async def _inspect(self) -> ContainerInfo | None:
-        """Return what Docker says of it; None if there is no such container, or it is another's."""
-        try:
-            info = await self._host.api.container(self.container)
-        except NotFound:
-            return None
-        return info if (info.config.labels or {}).get(LABEL_SANDBOX) == self.spec.id else None
-
-    async def _tail(self) -> str:
-        """Return the end of its output; empty if Docker has none any more."""
-        try:
-            framed = await self._host.api.logs(self.container, console.TAIL_LINES)
-        except BhattiError:
-            return ""
-        return console.tail(console.demultiplex(framed), death.TAIL_BYTES)
-
-    async def _stop_quietly(self) -> None:
-        """End its processes at once, if there are any; the container stays."""
-        try:
-            await self._host.api.stop_container(self.container, 0)
-        except NotFound:
-            return
-        except BhattiError as error:
-            log.error("sandbox %s: its container could not be stopped: %s", self.spec.id, error.message)
-
-    def _open_link(self) -> None:
+    def _open_link(self) -> GuestLink:
         self._transport = LinkTransport(self.files.link)
         self._link = GuestLink(self._transport, token=self.spec.token)
+        return self._link
 
     async def _close_link(self) -> None:
         link, self._link = self._link, None
@@ -375,24 +358,7 @@ class DockerMachine:
         self._changing = False
         self._changes += 1
 
-    def _not(self, wanted: str) -> Conflict:
-        now = "paused" if self._paused and self.record.phase is Phase.RUNNING else self.record.phase
-        cause = f": {self.record.cause.detail}" if self.record.cause else ""
-        return Conflict(
-            f"sandbox {self.spec.name!r} is {now}, not {wanted}{cause}",
-            hint=f"`bhatti inspect {self.spec.name}` shows how it is",
-            code="not-stopped" if wanted == "stopped" else "not-running",
-        )
-
     async def _note(self, **changes: object) -> None:
         """Change the record, in memory and on disk."""
         self.record = msgspec.structs.replace(self.record, **changes)
         await anyio.to_thread.run_sync(write_record, self.files.directory, self.record)
-
-
-def _runs(info: ContainerInfo | None) -> bool:
-    return info is not None and info.state.running
-
-
-def _nobody_asked(stage: str) -> None:
-    """Take the place of a progress callback."""

@@ -53,16 +53,22 @@ async def api(docker: PrivateDocker) -> AsyncIterator[DockerApi]:
 
 
 @pytest.fixture
-async def engine(settings: DockerSettings, api: DockerApi) -> AsyncIterator[DockerEngine]:
-    """An engine of this test alone; whatever the test leaves in it is destroyed, and then nothing may be left."""
+async def nothing_left(settings: DockerSettings, api: DockerApi) -> AsyncIterator[None]:
+    """What the engines of a test's state directory have made must be gone at its end."""
+    yield
+    label = f"{LABEL_INSTANCE}={instance_of(settings.state_dir)}"
+    assert await api.containers(label) == []
+    assert await api.networks(label) == []
+    assert await api.volumes(label) == []
+    assert list(settings.sandboxes_dir.iterdir()) == []
+
+
+@pytest.fixture
+async def engine(settings: DockerSettings, nothing_left: None) -> AsyncIterator[DockerEngine]:
+    """An engine of this test alone; sandboxes that the test leaves are destroyed."""
     async with DockerEngine(settings) as engine:
         yield engine
         for machine in await engine.list():
             await engine.destroy(machine.id)
         for volume in await engine.volumes.names():
             await engine.volumes.remove(volume)
-    label = f"{LABEL_INSTANCE}={instance_of(settings.state_dir)}"
-    assert await api.containers(label) == []
-    assert await api.networks(label) == []
-    assert await api.volumes(label) == []
-    assert list(settings.sandboxes_dir.iterdir()) == []

@@ -39,7 +39,14 @@ def test_a_docker_that_cannot_be_reached_says_why_and_what_to_do(
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(400, InvalidRequest), (404, NotFound), (409, Conflict), (500, EngineFailure), (503, EngineFailure)],
+    [
+        (400, InvalidRequest),
+        (403, Conflict),
+        (404, NotFound),
+        (409, Conflict),
+        (500, EngineFailure),
+        (503, EngineFailure),
+    ],
 )
 def test_a_refusal_keeps_dockers_words(status: int, kind: type[BhattiError]) -> None:
     error = failures.refused("POST /x", status, "no, thank you")
