@@ -10,6 +10,7 @@ SECTIONS = {
     "client": "The agent and the link",
     "agent": "The agent's own size",
     "boot": "A machine from nothing",
+    "life": "The life of a sandbox",
     "cli": "The command line and the daemon",
 }
 """Modules of this package in order, each with a `rows()`, and what their tables are called."""

@@ -48,7 +48,7 @@ async def measure() -> list[Row]:
     whole: list[float] = []
     parts: dict[str, list[float]] = {name: [] for name in ("host: drives, tap, QEMU", "firmware", *PARTS)}
     with tempfile.TemporaryDirectory(prefix="bhatti-bench-") as home:
-        settings = QemuSettings(state_dir=Path(home), images_dir=Path(paths.images_dir()))
+        settings = QemuSettings(state_dir=Path(home), images_dir=Path(paths.images_dir()), fork=False)
         settings.sandboxes_dir.mkdir()
         async with QemuEngine(settings) as engine:
             for number in range(BOOTS):

@@ -63,4 +63,5 @@ def _settings_of(settings: Settings) -> Any:  # noqa: ANN401  # each engine has 
         boot_timeout_s=chosen.boot_timeout_s,
         dns=tuple(chosen.dns) or DEFAULT_DNS,
         outside=chosen.outside,
+        fork=chosen.fork,
     )

@@ -38,7 +38,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The QEMU engine. An empty text leaves the choice to the engine; `outside` is about user-mode network only."""
+    """The QEMU engine. An empty text leaves the choice to the engine; `outside` is about user-mode network only.
+
+    With `fork`, sandboxes are made from golden snapshots where that is possible; without it each one boots.
+    """
 
     binary: str = ""
     network: Literal["auto", "bridge", "user"] = "auto"
@@ -48,6 +51,7 @@ class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     dns: list[str] = []
     outside: bool = True
+    fork: bool = True
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,6 +17,13 @@ def test_an_engine_of_ours_is_opened_by_name() -> None:
     assert isinstance(engine.open_engine(settings("qemu", "qemu.subnet=10.9.0.0/24")), QemuEngine)
 
 
+@pytest.mark.parametrize(("flag", "wanted"), [("qemu.fork=false", False), ("qemu.fork=true", True)])
+def test_forks_can_be_switched_off(flag: str, wanted: bool) -> None:
+    opened = engine.open_engine(settings("qemu", flag))
+    assert isinstance(opened, QemuEngine)
+    assert opened.settings.fork is wanted
+
+
 def test_any_engine_is_opened_by_module_and_class() -> None:
     assert isinstance(engine.open_engine(settings("tests.engines.local:LocalEngine")), LocalEngine)
 
