@@ -1,7 +1,6 @@
 """The group of all commands. A command's module is imported when it is run, or when its own help is asked for."""
 
 import importlib
-import importlib.metadata
 
 import click
 
@@ -65,6 +64,8 @@ class Lazy(click.Group):
 
 def _print_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
+        import importlib.metadata  # 50 ms, for the one who asks
+
         click.echo(f"bhatti {importlib.metadata.version('bhatti')}")
         context.exit()
 

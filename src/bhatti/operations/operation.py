@@ -2,7 +2,6 @@
 
 import enum
 from typing import Generic, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -58,6 +57,10 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
 
         Raises `InvalidRequest` for an empty parameter or one that the path of a URL cannot carry.
         """
+        if not parameters and not query:
+            return self.path
+        from urllib.parse import quote  # a list has nothing to escape, and need not pay for the import
+
         path = self.path
         for name, value in parameters.items():
             if name == "rest":

@@ -1,7 +1,6 @@
 """`bhatti create`, `ls`, `inspect` and `rm`."""
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -181,6 +180,8 @@ def _injection(given: str) -> types.FileInjection:
     host, colon, guest = given.partition(":")
     if not colon or not guest.startswith("/"):
         raise InvalidRequest(f"{given!r} is not HOST:GUEST", hint="for example --file ~/.netrc:/home/lohar/.netrc")
+    from pathlib import Path  # listing need not pay for it
+
     path = Path(host).expanduser()
     try:
         content = path.read_bytes()

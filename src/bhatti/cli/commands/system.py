@@ -1,7 +1,5 @@
 """`bhatti doctor`, `version` and `config`."""
 
-import importlib.metadata
-
 import click
 import msgspec
 
@@ -48,6 +46,8 @@ def version(wait: float | None, as_json: bool) -> None:
 
     Example: bhatti version --wait 10
     """
+    import importlib.metadata  # 50 ms, for the one who asks
+
     caller = client()
     ours = importlib.metadata.version("bhatti")
     if wait is not None:
