@@ -18,6 +18,7 @@ from pathlib import Path
 import anyio
 from aiohttp import web
 from anyio import to_thread
+from anyio.abc import TaskStatus
 
 from bhatti.daemon.engine import open_engine
 from bhatti.daemon.listener import listening
@@ -64,10 +65,11 @@ async def live(settings: Settings, listener: socket.socket, on_ready: Callable[[
         )
         await runner.setup()
         try:
-            await web.SockSite(runner, listener).start()
-            log.info("listening on %s", settings.socket)
             with anyio.CancelScope() as serving:
-                tasks.start_soon(_stop_at_signal, serving)
+                # Before anybody is answered: who has seen this daemon live must be able to end it politely.
+                await tasks.start(_stop_at_signal, serving)
+                await web.SockSite(runner, listener).start()
+                log.info("listening on %s", settings.socket)
                 await _serve(service, runner, settings, on_ready)
         finally:
             with anyio.CancelScope(shield=True):
@@ -106,8 +108,9 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Journal, Engine]]:
             await database.aclose()
 
 
-async def _stop_at_signal(serving: anyio.CancelScope) -> None:
+async def _stop_at_signal(serving: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        task_status.started()
         async for number in signals:
             log.info("%s: stopping", signal.Signals(number).name)
             serving.cancel()

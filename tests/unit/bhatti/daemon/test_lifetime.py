@@ -90,7 +90,7 @@ async def test_a_daemon_can_be_stopped_while_it_starts(directory: Path) -> None:
     Slow.entering = asyncio.Event()
     settings = settings_in(directory, "engine=tests.unit.bhatti.daemon.test_lifetime:Slow")
     async with living(settings, wait=False):
-        pass
+        assert (await ask(settings)).status == "starting"
     assert not settings.socket.exists()
 
 
