@@ -29,6 +29,8 @@ class CommandGroups:
         self._empty: list[str] = []
         self._left: list[str] = []
         """Groups whose command has ended while background processes of it live on."""
+        self._victims: dict[str, tuple[str, int]] = {}
+        """Whom the kernel chose, by the group as its log names it. One for each group at most, as groups are few."""
 
     def create(self) -> CommandGroup | None:
         """Return a group without processes; None if the kernel refuses (the command runs all the same)."""
@@ -58,21 +60,21 @@ class CommandGroups:
         for path in left:
             self.give_back(path)
 
-    def victim(self) -> tuple[str, int]:
-        """Return name and pid of the last process that the kernel's log says was killed for want of memory."""
-        if self._kernel_log < 0:
-            return "", 0
-        found = ("", 0)
-        while True:
+    def victim(self, path: str) -> tuple[str, int]:
+        """Return name and pid of the process that the kernel chose in the group `path`; empty if its log is silent."""
+        while self._kernel_log >= 0:
             try:
                 record = os.read(self._kernel_log, 8192)
             except BlockingIOError:
-                return found
+                break
             except OSError:
                 continue  # EPIPE: records were overwritten before we came; the next read goes on after them
             if not record:
-                return found
-            found = parse_victim(record) or found
+                break
+            found = parse_victim(record)
+            if found is not None:
+                self._victims[found[0]] = found[1:]
+        return self._victims.pop(path.removeprefix(os.path.dirname(self._folder)), ("", 0))
 
 
 class CommandGroup:
@@ -112,7 +114,7 @@ class CommandGroup:
         """Return whom the kernel killed in this group for want of memory, or None."""
         if self._kills() == self._kills_before:
             return None
-        name, pid = self._groups.victim()
+        name, pid = self._groups.victim(self.path)
         return OomKill(victim=name, pid=pid, limit_bytes=self._limit_bytes())
 
     def _limit_bytes(self) -> int | None:
@@ -149,14 +151,20 @@ def open_groups(root: str = ROOT, kernel_log: str = "/dev/kmsg") -> CommandGroup
     return CommandGroups(folder, log)
 
 
-def parse_victim(record: bytes) -> tuple[str, int] | None:
-    """Find name and pid in a line of the kernel's log: `Out of memory: Killed process 812 (python3) total-vm:...`."""
-    _, found, rest = record.partition(b"Killed process ")
-    number, _, rest = rest.partition(b" (")
-    name, closed, _ = rest.partition(b")")
-    if not found or not closed or not number.isdigit():
+def parse_victim(record: bytes) -> tuple[str, str, int] | None:
+    """Find group, name and pid in a record of the kernel's log (`dump_oom_summary` in mm/oom_kill.c).
+
+    `6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,...,task_memcg=/bhatti/c3,task=python3,pid=812,uid=1000`. The lines
+    `Killed process` do not say the group, and name also those that a group's kill takes along.
+    """
+    _, found, rest = record.partition(b"oom-kill:")
+    _, _, rest = rest.partition(b",task_memcg=")
+    group, _, rest = rest.partition(b",task=")
+    name, _, rest = rest.rpartition(b",pid=")
+    number = rest.partition(b",")[0]
+    if not found or not group or not number.isdigit():
         return None
-    return os.fsdecode(name), int(number)
+    return os.fsdecode(group), os.fsdecode(name), int(number)
 
 
 def read_keys(path: str) -> dict[str, int]:

@@ -46,22 +46,40 @@ def test_a_kill_is_told_with_its_victim_and_the_limit(tree: Path) -> None:
     (Path(group.path) / "memory.events").write_text("low 0\noom 1\noom_kill 2\n")
     (Path(group.path) / "memory.max").write_text("max\n")
     (tree / "bhatti" / "memory.max").write_text("1048576\n")
-    log.write_text("3,1,2,-;Memory cgroup out of memory: Killed process 9 (python3) total-vm:1kB")
+    log.write_bytes(SUMMARY + b",task_memcg=/bhatti/c1,task=python3,pid=9,uid=0\n")
     assert group.oom_kill() == OomKill(victim="python3", pid=9, limit_bytes=1048576)
+
+
+SUMMARY = b"6,1,2,-;oom-kill:constraint=CONSTRAINT_NONE,nodemask=(null),cpuset=/,mems_allowed=0,global_oom"
 
 
 @pytest.mark.parametrize(
     ("record", "victim"),
     [
-        (b"3,1,2,-;Out of memory: Killed process 812 (python3) total-vm:1kB", ("python3", 812)),
-        (b"3,1,2,-;Memory cgroup out of memory: Killed process 9 (a (b)) total-vm:1kB", ("a (b", 9)),
+        (SUMMARY + b",task_memcg=/bhatti/c3,task=python3,pid=812,uid=1000\n", ("/bhatti/c3", "python3", 812)),
+        (SUMMARY + b",task_memcg=/bhatti/c3,task=a,pid=1,b,pid=9,uid=0\n", ("/bhatti/c3", "a,pid=1,b", 9)),
+        (SUMMARY + b",task_memcg=/,task=x,pid=y,uid=0", None),
+        (b"3,1,2,-;Out of memory: Killed process 812 (python3) total-vm:1kB", None),
         (b"6,1,2,-;eth0: link up", None),
-        (b"3,1,2,-;Killed process x (y)", None),
         (b"", None),
     ],
 )
-def test_the_victim_is_read_from_the_kernels_words(record: bytes, victim: tuple[str, int] | None) -> None:
+def test_the_victim_is_read_from_the_kernels_words(record: bytes, victim: tuple[str, str, int] | None) -> None:
     assert parse_victim(record) == victim
+
+
+def test_each_group_is_told_its_own_victim(tree: Path) -> None:
+    log = tree / "kmsg"
+    log.touch()
+    groups = open_groups(str(tree), kernel_log=str(log))
+    assert groups is not None
+    first, second = groups.create(), groups.create()
+    assert first is not None
+    assert second is not None
+    log.write_bytes(SUMMARY + b",task_memcg=/bhatti/c1,task=one,pid=11,uid=0\n")
+    assert groups.victim(second.path) == ("", 0)
+    assert groups.victim(first.path) == ("one", 11)
+    assert groups.victim(first.path) == ("", 0)
 
 
 def test_keys_and_numbers_are_read_or_absent(tmp_path: Path) -> None:
