@@ -103,12 +103,13 @@ class Child:
             self._forced = self.reason is None
             self.reason = self.reason or reason
             self.signal(signal.SIGKILL)
+            if self._group is not None:
+                self._group.kill()
+                return
             # A shell's jobs have groups of their own, but they are in the session that the spawn made.
             for pid in session_members(self.pid):
                 if pid != self.pid:
                     send_signal(pid, signal.SIGKILL)
-            if self._group is not None:
-                self._group.kill()
 
     def ask_to_end(self, reason: ExitReason) -> None:
         """Hang up on it and ask it to end; after `GRACE_S` it is killed. (SIGTERM alone leaves a shell unmoved.)"""

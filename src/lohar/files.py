@@ -55,7 +55,19 @@ class FileList(Operation):
     answers that EXIT ends.
     """
 
-    __slots__ = ("_folder", "_frames", "_limit", "_loop", "_names", "_next", "_part", "_room", "_series", "_size")
+    __slots__ = (
+        "_folder",
+        "_frames",
+        "_limit",
+        "_loop",
+        "_names",
+        "_next",
+        "_part",
+        "_path",
+        "_room",
+        "_series",
+        "_size",
+    )
 
     def __init__(self, connection: Connection, loop: Loop, request: FileListRequest, limits: Limits = LIMITS) -> None:
         super().__init__(connection)
@@ -66,8 +78,13 @@ class FileList(Operation):
             raise RequestError(f"{path} is not a directory") from error
         except OSError as error:
             raise system_error(f"open {path}", error) from error
+        try:
+            self._names = sorted(os.listdir(self._folder))
+        except OSError as error:
+            self._close()
+            raise system_error(f"read {path}", error) from error
         self._loop = loop
-        self._names = sorted(os.listdir(self._folder))
+        self._path = path
         self._limit = len(self._names) if request.chunked else min(len(self._names), limits.list_entries)
         self._series = request.chunked
         self._room = limits.frame_length - FRAME_ROOM
@@ -94,10 +111,16 @@ class FileList(Operation):
         if self._folder < 0:
             return
         end = min(self._next + STEP, self._limit)
-        for name in self._names[self._next : end]:
-            entry = encode_entry(name, self._folder)
-            if entry is not None:
-                self._add(entry)
+        try:
+            for name in self._names[self._next : end]:
+                entry = encode_entry(name, self._folder)
+                if entry is not None:
+                    self._add(entry)
+        except OSError as error:
+            # A directory that may be read but not entered, say.
+            self._close()
+            self.connection.fail(str(system_error(f"stat {self._path}", error)))
+            return
         self._next = end
         if end == self._limit:
             self._finish()

@@ -149,7 +149,8 @@ class Session:
 
     def resize(self, rows: int, cols: int) -> None:
         """Set the terminal's size."""
-        if self.tty and not self.ended:
+        # Not once the terminal is closed: its number may be another file's by now.
+        if self.tty and self._outputs[0].open:
             resize(self._terminal, rows, cols)
 
     def ask_to_end(self) -> None:

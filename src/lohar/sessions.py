@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lohar.commands import Commands
     from lohar.connection import Connection
-    from lohar.loop import Loop
+    from lohar.loop import Loop, Timer
     from lohar.wire.limits import Limits
     from lohar.wire.messages import SessionInfo
 
@@ -35,6 +35,7 @@ class Sessions:
         self._on_input = on_input
         self._limits = limits
         self._table: dict[str, Session] = {}
+        self._forgetting: dict[str, Timer] = {}
         self._counter = 0
 
     def __iter__(self) -> Iterator[Session]:
@@ -110,8 +111,12 @@ class Sessions:
         if len(ended) > self._limits.sessions:
             # Whoever starts sessions and never comes back must not fill the memory for the time they are kept.
             self._forget(ended[0])
-        self._loop.call_later(self._limits.exited_session_ms / 1000, lambda: self._forget(session))
+        delay_s = self._limits.exited_session_ms / 1000
+        self._forgetting[session.identifier] = self._loop.call_later(delay_s, lambda: self._forget(session))
 
     def _forget(self, session: Session) -> None:
         if self._table.get(session.identifier) is session:
             del self._table[session.identifier]
+            timer = self._forgetting.pop(session.identifier, None)
+            if timer is not None:
+                timer.cancel()  # it holds the session with its scrollback

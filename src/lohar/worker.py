@@ -8,6 +8,7 @@ the loop. `_thread` rather than `threading`, which would be a tenth of the agent
 from __future__ import annotations
 
 import _thread
+import functools
 import os
 from _queue import SimpleQueue
 
@@ -56,4 +57,5 @@ class Worker:
         count = len(os.read(self._wake[0], 4096))
         for _ in range(count):
             done, error = self._results.get()
-            done(error)
+            # Each by itself: what one does must not keep the others from theirs.
+            self._loop.call_soon(functools.partial(done, error))

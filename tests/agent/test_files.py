@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 from typing import TYPE_CHECKING
 
@@ -430,3 +431,12 @@ def test_a_hundred_thousand_entries_come_in_pieces_and_hold_nobody_up(
             found += [entry["name"] for entry in json.loads(frame[1])]
     assert frame[0] == FrameType.EXIT
     assert found == names
+
+
+def test_a_directory_that_may_not_be_entered_is_an_error(local: LocalAgent) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may enter every directory")
+    local.sh(f"mkdir {local.path('closed')}; touch {local.path('closed/file')}; chmod 400 {local.path('closed')}")
+    with local.connect() as connection:
+        assert "permission denied" in connection.ask_error(LIST, path=local.path("closed"))
+    local.sh(f"chmod 700 {local.path('closed')}")

@@ -145,3 +145,18 @@ def test_the_start_is_quick(local: LocalAgent) -> None:
     took = time.monotonic() - began
     second.close()
     assert took < 1.5  # 0.15 s on a quiet machine
+
+
+def test_sessions_that_were_delivered_leave_nothing(local: LocalAgent) -> None:
+    with local.connect() as connection:
+        connection.hello()
+
+        def sessions(count: int) -> None:
+            for _ in range(count):
+                connection.open_session("head", "-c", "70000", "/dev/zero", session=True)
+                assert connection.collect().code == 0
+
+        sessions(20)
+        memory = local.memory_kib()
+        sessions(200)  # 13 MB, if their scrollbacks stayed
+        assert local.memory_kib() - memory < 2048
