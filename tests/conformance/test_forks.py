@@ -115,7 +115,7 @@ async def test_twins_reach_each_other_and_their_gateway(twins: tuple[Sandbox, Sa
 async def test_a_fork_of_a_running_sandbox_goes_on_with_its_processes_and_disk(
     forking: Engine, twins: tuple[Sandbox, Sandbox]
 ) -> None:
-    source = twins[0]
+    source = dataclasses.replace(twins[0], link=forking.link(twins[0].spec.id))
     pid = await memory.begin(source.link)
     await memory.tell(source.link, "common")
     await source.link.write_file("/workspace/common", b"before")
@@ -138,6 +138,36 @@ async def test_a_fork_of_a_running_sandbox_goes_on_with_its_processes_and_disk(
     finally:
         await forking.destroy(spec.id)
         await source.link.exec(["kill", str(pid)])
+
+
+async def test_a_checkpoint_is_gone_back_to_and_forked_from(forking: Engine, twins: tuple[Sandbox, Sandbox]) -> None:
+    """A fork's memory is private, so its checkpoints have it in the stream; after a stop it is a file."""
+    sandbox_id = twins[0].spec.id
+    pid = await memory.begin(forking.link(sandbox_id))
+    for how in ("private", "file"):
+        link = forking.link(sandbox_id)
+        before = await memory.tell(link, f"kept-{how}")
+        await link.write_file("/workspace/checked", b"before")
+        assert (await forking.checkpoint(sandbox_id, how)).usable
+        await memory.tell(link, "lost")
+        await link.write_file("/workspace/checked", b"after")
+        back = await forking.restore_checkpoint(sandbox_id, how)
+        assert (back.how, back.address) == ("restored", twins[0].machine.address)
+        link = forking.link(sandbox_id)
+        assert await memory.recall(link) == before
+        assert await link.read_file("/workspace/checked") == b"before"
+        assert await memory.clock_error_s(link) < 1
+        spec = new_spec(f"of-{how}", env={"ME": how})
+        try:
+            forked = await forking.fork(sandbox_id, spec, checkpoint=how)
+            assert forked.address != back.address
+            assert await memory.recall(forking.link(spec.id)) == before
+            assert (await who(forking.link(spec.id)))[0] == spec.name
+        finally:
+            await forking.destroy(spec.id)
+        await forking.remove_checkpoint(sandbox_id, how)
+    assert await forking.checkpoints(sandbox_id) == []
+    await forking.link(sandbox_id).exec(["kill", str(pid)])
 
 
 async def test_a_fork_stops_with_all_of_its_memory_and_then_with_little(

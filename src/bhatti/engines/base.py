@@ -9,6 +9,7 @@ returns, so that it is the same code on every engine.
 """
 
 import abc
+import builtins
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -79,6 +80,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["ok", "warning", "failed"]
     detail: str
     hint: str | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A named copy of a sandbox as it was: memory and disk.
+
+    `created_at` is in seconds since 1970, `size_bytes` what it takes on the disk. If it is not `usable`, `detail` says
+    why.
+    """
+
+    name: str
+    created_at: float
+    size_bytes: int
+    usable: bool = True
+    detail: str = ""
 
 
 class SnapshotReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,16 +178,51 @@ class Engine(abc.ABC):
         """
         raise self._unable("prepare sandboxes")
 
-    async def fork(self, source_id: str, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
-        """Make a sandbox that goes on from where another one is: nothing → `running`, with its processes and disk.
+    async def fork(
+        self,
+        source_id: str,
+        spec: SandboxSpec,
+        *,
+        checkpoint: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Machine:
+        """Make a sandbox that goes on from where another one is, or was at a `checkpoint`: nothing → `running`.
 
-        The source is halted for as long as copying its memory and disk takes, and made hot. The fork is somebody of
-        its own: id, name, token, address, machine id, entropy; environment and files of `spec` are added. Image, CPUs,
-        memory and disk must be the source's (`InvalidRequest`, code `shape-differs`). Needs `Capabilities.fork`.
-        Raises `Conflict` (codes `not-running`, `has-volumes`), and like `create`. When cancelled, nothing of the fork
-        is left.
+        It has the processes and the disk of the source, which is made hot and halted for as long as copying its memory
+        and disk takes; with a checkpoint the source does not matter. The fork is somebody of its own: id, name, token,
+        address, machine id, entropy; environment and files of `spec` are added. Image, CPUs, memory and disk must be
+        the source's (`InvalidRequest`, code `shape-differs`). Needs `Capabilities.fork`. Raises `Conflict` (codes
+        `not-running`, `has-volumes`, `checkpoint-unusable`), `NotFound`, and like `create`. When cancelled, nothing of
+        the fork is left.
         """
         raise self._unable("fork a sandbox")
+
+    async def checkpoint(self, sandbox_id: str, name: str) -> Checkpoint:
+        """Keep a copy of a running sandbox, memory and disk, as it is at one moment; it is halted meanwhile.
+
+        Needs `Capabilities.memory_snapshot`. Raises `Conflict` (codes `checkpoint-exists`, `not-running` unless hot,
+        `has-volumes`), `InvalidRequest` (code `bad-name`), `OutOfSpace`. When cancelled it is there or nothing is.
+        """
+        raise self._unable("keep a checkpoint")
+
+    async def checkpoints(self, sandbox_id: str) -> builtins.list[Checkpoint]:
+        """Return the checkpoints of a sandbox, oldest first. Safe to cancel."""
+        raise self._unable("list checkpoints")
+
+    async def remove_checkpoint(self, sandbox_id: str, name: str) -> None:
+        """Remove a checkpoint; forks of it go on. Raises `NotFound` (code `checkpoint-not-found`)."""
+        raise self._unable("remove a checkpoint")
+
+    async def restore_checkpoint(
+        self, sandbox_id: str, name: str, *, progress: ProgressCallback | None = None
+    ) -> Machine:
+        """Put a sandbox back to what it was at a checkpoint: any status → `running`; what came after is lost.
+
+        Raises `NotFound` (code `checkpoint-not-found`), and, with the sandbox as it was, `Conflict` (code
+        `checkpoint-unusable`) and `OutOfSpace`; like `start` with `require_memory` after that. Shielded against
+        cancellation.
+        """
+        raise self._unable("restore a checkpoint")
 
     @abc.abstractmethod
     async def destroy(self, sandbox_id: str) -> None:

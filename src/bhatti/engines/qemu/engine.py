@@ -1,6 +1,7 @@
 """The QEMU engine: any Linux machine, with KVM where it works and emulation where it does not."""
 
 import asyncio
+import builtins
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Self
 
 import anyio
 
-from bhatti.engines.base import Capabilities, Engine, Finding, Machine, ProgressCallback, SnapshotReport
+from bhatti.engines.base import Capabilities, Checkpoint, Engine, Finding, Machine, ProgressCallback, SnapshotReport
 from bhatti.engines.qemu import console, doctor
 from bhatti.engines.qemu.files import MachineFiles, remove_files
 from bhatti.engines.qemu.fork import check_shape, fork_obstacle, sandbox_exists
@@ -129,28 +130,57 @@ class QemuEngine(Engine):
         """See `Engine.prepare`."""
         await self._golden.ensure(spec)
 
-    async def fork(self, source_id: str, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+    async def fork(
+        self,
+        source_id: str,
+        spec: SandboxSpec,
+        *,
+        checkpoint: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Machine:
         """See `Engine.fork`."""
         checked_name(spec.id)
         source = self._machine(source_id)
         if spec.id in self._machines:
             raise sandbox_exists(spec.id)
         check_shape(source.spec, spec)
+        if checkpoint is not None:
+            mold = await anyio.to_thread.run_sync(source.read_checkpoint, checkpoint)
+            return await self._make(spec, lambda machine, tell: self._fork(machine, mold, tell), progress)
         if (await source.look()).temperature is Temperature.WARM:
             await source.resume()
         source.link()  # raises unless it is hot now
-        files = MachineFiles(self.settings.molds_dir / spec.id)
+        directory = self.settings.molds_dir / spec.id
         try:
-            await anyio.to_thread.run_sync(new_directory, files.directory)
-            await source.cast(files)
-            mold = await anyio.to_thread.run_sync(read_mold, self._host, files.directory)
-            if isinstance(mold, str):
-                raise EngineFailure(f"the copy of sandbox {source.spec.name!r} came out wrong: {mold}")
-            return await self._make(spec, lambda machine, tell: self._fork(machine, mold, tell), progress)
+            copy = await self._copy_of(source, directory)
+            return await self._make(spec, lambda machine, tell: self._fork(machine, copy, tell), progress)
         finally:
             # The fork has mapped what it needs; what is mapped stays.
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(remove_files, files.directory)
+                await anyio.to_thread.run_sync(remove_files, directory)
+
+    async def checkpoint(self, sandbox_id: str, name: str) -> Checkpoint:
+        """See `Engine.checkpoint`."""
+        machine = self._machine(sandbox_id)
+        checked_name(name)
+        machine.link()  # raises unless it is hot
+        return await machine.checkpoint(name)
+
+    async def checkpoints(self, sandbox_id: str) -> builtins.list[Checkpoint]:
+        """See `Engine.checkpoints`."""
+        return await anyio.to_thread.run_sync(self._machine(sandbox_id).checkpoints)
+
+    async def remove_checkpoint(self, sandbox_id: str, name: str) -> None:
+        """See `Engine.remove_checkpoint`."""
+        await anyio.to_thread.run_sync(self._machine(sandbox_id).remove_checkpoint, name)
+
+    async def restore_checkpoint(
+        self, sandbox_id: str, name: str, *, progress: ProgressCallback | None = None
+    ) -> Machine:
+        """See `Engine.restore_checkpoint`."""
+        machine = self._machine(sandbox_id)
+        await machine.go_back(name, progress or _nobody_asked)
+        return await machine.look()
 
     async def pause(self, sandbox_id: str) -> Machine:
         """See `Engine.pause`."""
@@ -259,6 +289,15 @@ class QemuEngine(Engine):
 
     async def _fork(self, machine: QemuMachine, mold: Mold, progress: ProgressCallback) -> None:
         await machine.wake_from(mold, Stages(progress, "images"), why=f"of {mold.record.spec.name}")
+
+    async def _copy_of(self, source: QemuMachine, directory: Path) -> Mold:
+        """Return a mold of a running machine, which goes on."""
+        await anyio.to_thread.run_sync(new_directory, directory)
+        await source.cast(MachineFiles(directory))
+        mold = await anyio.to_thread.run_sync(read_mold, self._host, directory)
+        if isinstance(mold, str):
+            raise EngineFailure(f"the copy of sandbox {source.spec.name!r} came out wrong: {mold}")
+        return mold
 
     async def _make_golden(self, spec: SandboxSpec, files: MachineFiles) -> None:
         """Boot a golden machine, make it a mold, end it."""

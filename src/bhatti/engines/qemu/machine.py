@@ -11,8 +11,8 @@ import anyio
 from bhatti.engines.base import CauseOfDeath, Machine, ProgressCallback
 from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu import console
+from bhatti.engines.qemu.checkpoints import CheckpointedVm
 from bhatti.engines.qemu.files import find_volumes, make_config, make_disk, remove_files
-from bhatti.engines.qemu.fork import ForkingVm
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.plan import machine_name, plan_hardware
 from bhatti.engines.qemu.process import Exit, VmProcess
@@ -43,7 +43,7 @@ STATUS_OF = {
 """What a phase is to the world; the others are `failed`."""
 
 
-class QemuMachine(ForkingVm):
+class QemuMachine(CheckpointedVm):
     """One machine of the engine; made by `new` or found by `adopt`, ended by `remove`, let go by `aclose`."""
 
     @classmethod

@@ -9,6 +9,8 @@ to go through the stream.
 import os
 from pathlib import Path
 
+import anyio
+
 from bhatti.engines.qemu.qmp import Monitor
 from bhatti.errors import EngineFailure
 
@@ -17,6 +19,9 @@ SAVE_TIMEOUT_S = 300.0
 
 UNLIMITED_BANDWIDTH = 1 << 40
 """Bytes per second. QEMU's own limit, 128 MiB/s, is for networks that others use too."""
+
+FINALIZE_POLL_S = 0.001
+"""The main loop gets to it in its next turn."""
 
 FILE_NAME = "state"
 """What QEMU calls the file that it is handed."""
@@ -37,6 +42,7 @@ async def save_state(monitor: Monitor, path: Path, *, with_memory: bool) -> None
             while (status := (await events.next(timeout_s=SAVE_TIMEOUT_S)).data["status"]) != "completed":
                 if status in ("failed", "cancelled"):
                     raise await _failure(monitor)
+        await _finalized(monitor)
     finally:
         os.close(file)
 
@@ -67,6 +73,15 @@ async def _prepare(monitor: Monitor, *, with_memory: bool) -> None:
     ]
     await monitor.execute("migrate-set-capabilities", {"capabilities": capabilities})
     await monitor.execute("migrate-set-parameters", {"max-bandwidth": UNLIMITED_BANDWIDTH})
+
+
+async def _finalized(monitor: Monitor) -> None:
+    """Wait until QEMU has tidied up behind a migration: it refuses `cont` before, and tells nobody when it is done."""
+    while True:
+        seen = await monitor.execute("query-status")
+        if not isinstance(seen, dict) or seen.get("status") != "finish-migrate":
+            return
+        await anyio.sleep(FINALIZE_POLL_S)
 
 
 async def _failure(monitor: Monitor) -> EngineFailure:

@@ -40,7 +40,15 @@ async def test_what_an_engine_does_not_offer_is_refused_and_says_so(name: str) -
 @pytest.mark.anyio
 async def test_an_engine_that_cannot_fork_refuses_what_has_to_do_with_forks() -> None:
     spec = SandboxSpec(id="s2", name="s2", image="base", cpus=1, memory_mib=128, disk_mib=64, token="t")
-    for call in (FakeEngine([]).prepare(spec), FakeEngine([]).fork("s1", spec)):
+    engine = FakeEngine([])
+    for call in (
+        engine.prepare(spec),
+        engine.fork("s1", spec),
+        engine.checkpoint("s1", "one"),
+        engine.checkpoints("s1"),
+        engine.remove_checkpoint("s1", "one"),
+        engine.restore_checkpoint("s1", "one"),
+    ):
         with pytest.raises(InvalidRequest) as caught:
             await call
         assert caught.value.code == "unsupported"

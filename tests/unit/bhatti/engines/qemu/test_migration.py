@@ -67,6 +67,16 @@ async def saved(hardware: Hardware, directory: Path, *, with_memory: bool) -> Pa
     return directory / "state"
 
 
+async def test_a_saved_machine_may_run_on_at_once(hardware: Hardware, tmp_path: Path) -> None:
+    async with running(hardware, tmp_path) as (_, monitor):
+        for _ in range(10):
+            await monitor.execute("cont")
+            await monitor.execute("stop")
+            await migration.save_state(monitor, tmp_path / "state", with_memory=False)
+        await monitor.execute("cont")
+        assert await status(monitor) == "running"
+
+
 @pytest.mark.parametrize("with_memory", [False, True])
 async def test_a_saved_state_is_loaded_stopped_and_runs_on(
     hardware: Hardware, tmp_path: Path, with_memory: bool
