@@ -1,5 +1,6 @@
 """What can be had without a daemon: the doctor's report and images, from a process of the daemon's own code."""
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,14 +13,20 @@ from bhatti.errors import ErrorBody, Unavailable, from_body
 T = TypeVar("T")
 
 
-def lines(work: str, *arguments: str) -> Iterator[bytes]:
+def lines(work: str, *arguments: str, given: bytes | None = None) -> Iterator[bytes]:
     """Run one of the daemon's works; yield the lines it answers with. Raises the error it failed with.
 
-    It runs in our process group: a Ctrl-C at the terminal ends it as well.
+    `given` is what it reads on standard input: for what others must not see in a list of processes. It runs in our
+    process group: a Ctrl-C at the terminal ends it as well.
     """
     command = [sys.executable, "-m", "bhatti.daemon", work, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+    stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
+    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
+        if given is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # it has ended already, and says why
+                process.stdin.write(given)
+                process.stdin.close()
         last = b""
         for line in process.stdout:
             if last:

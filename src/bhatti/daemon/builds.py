@@ -2,14 +2,23 @@
 
 import asyncio
 import datetime
+from collections.abc import Callable
 from pathlib import Path
 
 from anyio import to_thread
 
 from bhatti.daemon.settings import Settings
+from bhatti.images.artefacts import Progress
+from bhatti.images.oci.credentials import Credentials
+from bhatti.images.oci.reference import parse_reference
+from bhatti.images.oci.source import ImageSource
+from bhatti.images.oci.sources import open_source
 from bhatti.images.store import Image, ImageStore
 from bhatti.operations import types
 from bhatti.server.backend import BuildCallback
+
+Work = Callable[[ImageStore, Progress], Image]
+"""Makes an image in a store; blocks, for minutes perhaps."""
 
 
 class Images:
@@ -22,8 +31,12 @@ class Images:
         """Return the images. Safe to cancel."""
         return [answer(image) for image in await to_thread.run_sync(self._store.list)]
 
-    async def build(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
-        """Build what is missing. When cancelled, the build goes on by itself, and another call waits for it."""
+    async def environment(self, name: str) -> dict[str, str]:
+        """Return the variables that programs of an image start with; none if there is no such image. Safe to cancel."""
+        return await to_thread.run_sync(self._store.environment, name)
+
+    async def make(self, work: Work, on_progress: BuildCallback) -> types.Image:
+        """Do the work. When cancelled, it goes on by itself, and another call waits for it."""
         loop = asyncio.get_running_loop()
 
         def progress(stage: str, done: int, total: int) -> None:
@@ -31,14 +44,38 @@ class Images:
             if not loop.is_closed():  # the daemon may stop while the thread builds
                 loop.call_soon_threadsafe(on_progress, event)
 
-        def build() -> Image:
-            return self._store.build(request.name, refresh=request.refresh, progress=progress)
-
-        return answer(await to_thread.run_sync(build, abandon_on_cancel=True))
+        return answer(await to_thread.run_sync(work, self._store, progress, abandon_on_cancel=True))
 
     async def remove(self, name: str) -> None:
         """Remove an image; raises `NotFound`."""
         await to_thread.run_sync(self._store.remove, name)
+
+
+def building(request: types.ImageBuild) -> Work:
+    """Return the work of building what is missing of an image."""
+    return lambda store, progress: store.build(request.name, refresh=request.refresh, progress=progress)
+
+
+def importing(request: types.ImageImport) -> Work:
+    """Return the work of taking over an image of this machine; raises `InvalidRequest` (code `bad-source`)."""
+    return _taking_over(open_source(request.source), request.name)
+
+
+def pulling(request: types.ImagePull) -> Work:
+    """Return the work of taking over an image of a registry; raises `InvalidRequest` (code `bad-reference`)."""
+    from bhatti.images.oci.pull import RegistrySource  # brings a client for HTTP: 50 ms
+
+    credentials = Credentials(request.username, request.password) if request.username else None
+    source = RegistrySource(parse_reference(request.reference), credentials=credentials, insecure=request.insecure)
+    return _taking_over(source, request.name)
+
+
+def _taking_over(source: ImageSource, name: str | None) -> Work:
+    def work(store: ImageStore, progress: Progress) -> Image:
+        store.build_parts(progress=progress)  # without a kernel and an agent the image could not be used
+        return store.import_image(source, name, progress=progress)
+
+    return work
 
 
 def answer(image: Image) -> types.Image:

@@ -30,13 +30,18 @@ def run_image_list(settings: Settings, arguments: list[str]) -> None:
 
 def run_image_build(settings: Settings, arguments: list[str]) -> None:
     """Build an image, described by one argument (an `ImageBuild` as JSON); print the events of the build."""
-    request = msgspec.json.decode(arguments[0], type=types.ImageBuild)
+    _make(settings, builds.building(msgspec.json.decode(arguments[0], type=types.ImageBuild)))
 
-    def progress(stage: str, done: int, total: int) -> None:
-        _say(types.BuildEvent(type="progress", stage=stage, done=done, total=total))
 
-    image = ImageStore(Path(settings.images_dir)).build(request.name, refresh=request.refresh, progress=progress)
-    _say(types.BuildEvent(type="image", image=builds.answer(image)))
+def run_image_import(settings: Settings, arguments: list[str]) -> None:
+    """Take over an image of this machine, described by one argument (an `ImageImport`); print the events."""
+    _make(settings, builds.importing(msgspec.json.decode(arguments[0], type=types.ImageImport)))
+
+
+def run_image_pull(settings: Settings, arguments: list[str]) -> None:
+    """Take over an image of a registry, described on standard input (an `ImagePull`), as it may hold a password."""
+    del arguments
+    _make(settings, builds.pulling(msgspec.json.decode(sys.stdin.buffer.read(), type=types.ImagePull)))
 
 
 def run_image_remove(settings: Settings, arguments: list[str]) -> None:
@@ -49,8 +54,18 @@ WORK: dict[str, Callable[[Settings, list[str]], None]] = {
     "doctor": run_doctor,
     "image-list": run_image_list,
     "image-build": run_image_build,
+    "image-import": run_image_import,
+    "image-pull": run_image_pull,
     "image-remove": run_image_remove,
 }
+
+
+def _make(settings: Settings, work: builds.Work) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
+        _say(types.BuildEvent(type="progress", stage=stage, done=done, total=total))
+
+    image = work(ImageStore(Path(settings.images_dir)), progress)
+    _say(types.BuildEvent(type="image", image=builds.answer(image)))
 
 
 def _say(answer: object) -> None:

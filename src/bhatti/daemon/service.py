@@ -19,7 +19,7 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from bhatti.daemon import admission, answers, doctor
+from bhatti.daemon import admission, answers, builds, doctor
 from bhatti.daemon.builds import Images
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.exclusive import Claims, exclusive
@@ -109,6 +109,7 @@ class Service(Backend):
         _, engine = self._serving()
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host)
+        spec = msgspec.structs.replace(spec, env=await self._images.environment(spec.image) | spec.env)
         record = Record(
             id=spec.id, name=spec.name, status=Status.CREATING, engine=engine.name, spec=spec, created_at=now()
         )
@@ -241,7 +242,15 @@ class Service(Backend):
 
     async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
-        return await self._images.build(request, on_progress)
+        return await self._images.make(builds.building(request), on_progress)
+
+    async def import_image(self, request: types.ImageImport, on_progress: BuildCallback) -> types.Image:
+        """See `Backend`."""
+        return await self._images.make(builds.importing(request), on_progress)
+
+    async def pull_image(self, request: types.ImagePull, on_progress: BuildCallback) -> types.Image:
+        """See `Backend`."""
+        return await self._images.make(builds.pulling(request), on_progress)
 
     async def remove_image(self, name: str) -> None:
         """See `Backend`."""

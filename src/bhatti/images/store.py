@@ -143,6 +143,15 @@ class ImageStore:
             config=read_image_config(root),
         )
 
+    def environment(self, name: str) -> dict[str, str]:
+        """Return the variables that programs of the image start with; none if there is no such image here.
+
+        Raises `CorruptData` (code `image-corrupt`).
+        """
+        record = self._read_record(name) if NAME_PATTERN.fullmatch(name) else None
+        root = self._artefacts.find("root", record.root_key) if record else None
+        return read_image_config(root).env if root else {}
+
     def verify(self, name: str) -> None:
         """Read every file that `name` boots from and compare digests; raises like `boot_files`. Takes seconds."""
         self.boot_files(name)

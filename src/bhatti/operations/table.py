@@ -207,6 +207,33 @@ IMAGE_BUILD: Operation[types.ImageBuild, types.Image] = Operation(
     scope=Scope.ADMIN,
     streams=Streams.EVENTS,
 )
+IMPORT_ERRORS = (NotFound, CorruptData, LimitExceeded, OutOfSpace, MissingDependency, EngineFailure, Unavailable)
+"""What taking an image over can meet: not there, not what its digest says, too large, no room, no root, no network."""
+
+IMAGE_IMPORT: Operation[types.ImageImport, types.Image] = Operation(
+    name="image.import",
+    method="POST",
+    path="/images/import",
+    summary="Take over an image from an archive or a layout on the daemon's machine; streams its progress.",
+    request=types.ImageImport,
+    result=types.Image,
+    event=types.BuildEvent,
+    errors=IMPORT_ERRORS,
+    scope=Scope.ADMIN,
+    streams=Streams.EVENTS,
+)
+IMAGE_PULL: Operation[types.ImagePull, types.Image] = Operation(
+    name="image.pull",
+    method="POST",
+    path="/images/pull",
+    summary="Take over an image from a registry; streams its progress.",
+    request=types.ImagePull,
+    result=types.Image,
+    event=types.BuildEvent,
+    errors=IMPORT_ERRORS,
+    scope=Scope.ADMIN,
+    streams=Streams.EVENTS,
+)
 IMAGE_REMOVE: Operation[None, types.Outcome] = Operation(
     name="image.remove",
     method="DELETE",
@@ -235,6 +262,8 @@ ALL: tuple[Operation[object, object], ...] = (
     PROXY,
     IMAGE_LIST,
     IMAGE_BUILD,
+    IMAGE_IMPORT,
+    IMAGE_PULL,
     IMAGE_REMOVE,
 )
 """Every operation, in the order in which documents list them."""

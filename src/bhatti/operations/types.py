@@ -294,6 +294,30 @@ class ImageBuild(Request, frozen=True, kw_only=True):
     refresh: bool = False
 
 
+class ImageImport(Request, frozen=True, kw_only=True):
+    """An image on the daemon's machine: `docker-archive:FILE`, `oci-archive:FILE` or `oci:DIR`, absolute paths.
+
+    `:TAG` after the path chooses one of several. Without `name` the image keeps the one that it has there.
+    """
+
+    source: Annotated[str, msgspec.Meta(min_length=1, max_length=4608)]
+    name: str | None = None
+
+
+class ImagePull(Request, frozen=True, kw_only=True):
+    """An image of a registry, such as `alpine:3.19`. Without `name` it is called `alpine-3.19`.
+
+    `insecure` allows plain HTTP to machines other than the daemon's. Without `username` the daemon's own Docker
+    configuration is asked for credentials.
+    """
+
+    reference: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+    name: str | None = None
+    insecure: bool = False
+    username: str = ""
+    password: str = ""
+
+
 class BuildEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A line of a build's stream: `done` of `total` units of `stage`, at the end `image` or `error`."""
 

@@ -71,5 +71,13 @@ class Backend(abc.ABC):
         """Build what is missing of an image. When cancelled, the build goes on, and another call waits for it."""
 
     @abc.abstractmethod
+    async def import_image(self, request: types.ImageImport, on_progress: BuildCallback) -> types.Image:
+        """Take over an image of this machine. When cancelled, the import goes on, and another call waits for it."""
+
+    @abc.abstractmethod
+    async def pull_image(self, request: types.ImagePull, on_progress: BuildCallback) -> types.Image:
+        """Take over an image of a registry. When cancelled, the pull goes on, and another call waits for it."""
+
+    @abc.abstractmethod
     async def remove_image(self, name: str) -> None:
         """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`)."""

@@ -1,19 +1,31 @@
-"""`bhatti image build`, `ls` and `rm`. They work without a daemon too: building comes first on a new machine."""
+"""`bhatti image build`, `import`, `pull`, `ls` and `rm`. They work without a daemon too: images come first."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
 
 from bhatti.cli import offline, output, progress
 from bhatti.cli.session import client, json_option, print_json, quiet_option
-from bhatti.errors import BhattiError, Unavailable
+from bhatti.errors import BhattiError, InvalidRequest, Unavailable
 from bhatti.operations import table, types
+from bhatti.operations.operation import Operation
+
+Made = types.ImageBuild | types.ImageImport | types.ImagePull
+
+OPERATIONS: dict[type[Made], Operation[Any, types.Image]] = {
+    types.ImageBuild: table.IMAGE_BUILD,
+    types.ImageImport: table.IMAGE_IMPORT,
+    types.ImagePull: table.IMAGE_PULL,
+}
 
 
 @click.group()
 def image() -> None:
-    """Build, list and remove images.
+    """Build, take over, list and remove images.
 
     Example: bhatti image build
     """
@@ -31,15 +43,64 @@ def build(name: str, refresh: bool, as_json: bool, quiet: bool) -> None:
 
     Example: bhatti image build base
     """
+    _make("image build", types.ImageBuild(name=name, refresh=refresh), as_json=as_json, quiet=quiet)
+
+
+@image.command("import")
+@click.argument("source")
+@click.option("--name", help="What to call it here; by default as it is called there.")
+@json_option
+@quiet_option
+def import_(source: str, name: str | None, as_json: bool, quiet: bool) -> None:
+    """Take over an image from a file or directory: docker-archive:FILE, oci-archive:FILE or oci:DIR.
+
+    A `:TAG` after the path chooses one of several. Paths are those of the machine that the daemon runs on.
+
+    Example: bhatti image import docker-archive:app.tar --name app
+    """
+    kind, colon, path = source.partition(":")
+    request = types.ImageImport(source=f"{kind}:{Path(path).absolute()}" if colon and path else source, name=name)
+    _make("image import", request, as_json=as_json, quiet=quiet)
+
+
+@image.command()
+@click.argument("reference")
+@click.option("--name", help="What to call it here; by default alpine:3.19 becomes alpine-3.19.")
+@click.option("--insecure", is_flag=True, help="Allow plain HTTP to another machine.")
+@click.option("--username", default="", help="Who you are at the registry; otherwise Docker's configuration says it.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@json_option
+@quiet_option
+def pull(
+    reference: str, name: str | None, insecure: bool, username: str, password_stdin: bool, as_json: bool, quiet: bool
+) -> None:
+    """Take over an image from a registry.
+
+    Interrupted, it can be run again and goes on with what was downloaded.
+
+    Example: bhatti image pull alpine:3.19
+    """
+    if password_stdin and not username:
+        raise InvalidRequest("--password-stdin needs --username", code="usage")
+    password = ""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif username:
+        password = click.prompt(f"Password of {username}", hide_input=True, err=True)
+    request = types.ImagePull(reference=reference, name=name, insecure=insecure, username=username, password=password)
+    _make("image pull", request, as_json=as_json, quiet=quiet)
+
+
+def _make(title: str, request: Made, *, as_json: bool, quiet: bool) -> None:
     made: types.Image | None = None
-    with progress.shown("image build", quiet=quiet or as_json) as report:
-        for event in _build_events(types.ImageBuild(name=name, refresh=refresh)):
+    with progress.shown(title, quiet=quiet or as_json) as report:
+        for event in _build_events(request):
             if event.image is not None:
                 made = event.image
             else:
                 report(event.stage, event.done, event.total)
     if made is None:
-        raise BhattiError("the build ended without an image", hint="run it again; finished parts are kept")
+        raise BhattiError(f"{title} ended without an image", hint="run it again; finished parts are kept")
     if as_json:
         print_json(made)
     elif quiet:
@@ -56,14 +117,21 @@ def build(name: str, refresh: bool, as_json: bool, quiet: bool) -> None:
         )
 
 
-def _build_events(request: types.ImageBuild) -> Iterator[types.BuildEvent]:
+def _build_events(request: Made) -> Iterator[types.BuildEvent]:
     try:
-        yield from client().stream(table.IMAGE_BUILD, request, types.BuildEvent)
+        yield from client().stream(OPERATIONS[type(request)], request, types.BuildEvent)
     except Unavailable as err:
         if not offline.no_daemon(err):
             raise
-        for line in offline.lines("image-build", msgspec.json.encode(request).decode()):
+        for line in _offline_lines(request):
             yield msgspec.json.decode(line, type=types.BuildEvent)
+
+
+def _offline_lines(request: Made) -> Iterator[bytes]:
+    document = msgspec.json.encode(request)
+    if isinstance(request, types.ImagePull):  # it may hold a password
+        return offline.lines("image-pull", given=document)
+    return offline.lines("image-import" if isinstance(request, types.ImageImport) else "image-build", document.decode())
 
 
 @image.command()

@@ -101,7 +101,7 @@ class Configuration(msgspec.Struct, frozen=True):
     def image_config(self) -> ImageConfig:
         """Return how to run programs, in our own words."""
         raw = self.config or Execution()
-        env = (item.partition("=") for item in raw.env or [])
+        env = (item.partition("=") for item in raw.env or [] if "\0" not in item)
         return ImageConfig(
             env={name: value for name, _, value in env if name},
             entrypoint=tuple(raw.entrypoint or ()),

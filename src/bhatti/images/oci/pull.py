@@ -22,6 +22,9 @@ from bhatti.images.oci.source import ImageSource, LayerInfo, ResolvedImage
 CONNECTIONS = 3
 """Layers that are downloaded at a time: as many as Docker does."""
 
+TOLD_BYTES = 1 << 20
+"""How much is downloaded between two words about the progress."""
+
 
 class _GivenUp(Exception):
     """Another layer has failed: this one is not needed any more."""
@@ -119,7 +122,7 @@ class _Transfer:
         self._image = image
         self._progress = progress
         self._sizes = {layer.location: layer.size_bytes for layer in image.layers}
-        self._done = 0
+        self._done = self._told = 0
         self._lock = threading.Lock()
         self._failed = threading.Event()
 
@@ -153,4 +156,7 @@ class _Transfer:
             raise _GivenUp
         with self._lock:
             self._done += size
-            self._progress("download", self._done, sum(self._sizes.values()))
+            total = sum(self._sizes.values())
+            if not 0 < self._done - self._told < TOLD_BYTES or self._done == total:
+                self._told = self._done
+                self._progress("download", self._done, total)

@@ -1,16 +1,22 @@
 """Images."""
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 from aiohttp import web
 
 from bhatti.errors import BhattiError
 from bhatti.operations import table, types
+from bhatti.server.backend import BuildCallback
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
 from bhatti.server.tasks import together
 
 WAITING = 256
 """Steps of a build that may wait for a slow reader; beyond, the middle ones are left out: only the latest matters."""
+
+Make = Callable[[BuildCallback], Awaitable[types.Image]]
+"""Makes an image, and tells its steps."""
 
 
 async def list_all(call: Call) -> list[types.Image]:
@@ -21,12 +27,24 @@ async def list_all(call: Call) -> list[types.Image]:
 async def build(call: Call) -> types.Image | web.StreamResponse:
     """Build what is missing of an image; as a stream, its steps are told."""
     request = await call.body(types.ImageBuild)
+    return await _made(call, lambda on_progress: call.backend.build_image(request, on_progress))
+
+
+async def import_(call: Call) -> types.Image | web.StreamResponse:
+    """Take over an image of this machine; as a stream, the steps are told."""
+    request = await call.body(types.ImageImport)
+    return await _made(call, lambda on_progress: call.backend.import_image(request, on_progress))
+
+
+async def pull(call: Call) -> types.Image | web.StreamResponse:
+    """Take over an image of a registry; as a stream, the steps are told."""
+    request = await call.body(types.ImagePull)
+    return await _made(call, lambda on_progress: call.backend.pull_image(request, on_progress))
+
+
+async def _made(call: Call, make: Make) -> types.Image | web.StreamResponse:
     if not call.wants_events():
-        return await call.backend.build_image(request, lambda event: None)
-    return await _build_told(call, request)
-
-
-async def _build_told(call: Call, request: types.ImageBuild) -> web.StreamResponse:
+        return await make(lambda event: None)
     stream = EventStream[types.BuildEvent](call)
     await stream.begin()
     steps_in, steps = anyio.create_memory_object_stream[types.BuildEvent](WAITING)
@@ -44,7 +62,7 @@ async def _build_told(call: Call, request: types.ImageBuild) -> web.StreamRespon
     async with together() as tasks, steps_in:
         tasks.start_soon(tell)
         try:
-            last = types.BuildEvent(type="image", image=await call.backend.build_image(request, on_progress))
+            last = types.BuildEvent(type="image", image=await make(on_progress))
         except BhattiError as err:
             last = types.BuildEvent.of(err)
     await stream.send(last)
@@ -60,5 +78,7 @@ async def remove(call: Call) -> types.Outcome:
 HANDLERS: dict[str, Handler] = {
     table.IMAGE_LIST.name: list_all,
     table.IMAGE_BUILD.name: build,
+    table.IMAGE_IMPORT.name: import_,
+    table.IMAGE_PULL.name: pull,
     table.IMAGE_REMOVE.name: remove,
 }

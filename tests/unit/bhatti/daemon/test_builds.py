@@ -1,16 +1,20 @@
+import base64
 import datetime
+import os
 import threading
 from pathlib import Path
 
 import anyio
 import pytest
 from tests.serving import settings_in
+from tests.unit.bhatti.images.oci.making import archive, file, make_image, write_layout
+from tests.unit.bhatti.images.oci.serving import FakeRegistry, Request, serving
 
 from bhatti.daemon import builds
 from bhatti.daemon.builds import Images, answer
 from bhatti.errors import InvalidRequest, NotFound
 from bhatti.images.artefacts import Progress
-from bhatti.images.store import Image
+from bhatti.images.store import Image, ImageStore
 from bhatti.operations import types
 
 pytestmark = pytest.mark.anyio
@@ -75,7 +79,7 @@ async def test_progress_comes_on_the_loop_while_the_build_goes_on_beside_it(imag
         seen.append(event)
         store_of(images).go_on.set()
 
-    made = await images.build(types.ImageBuild(), on_progress)
+    made = await images.make(builds.building(types.ImageBuild()), on_progress)
     await anyio.lowlevel.checkpoint()
     assert made.name == "base"
     assert [(event.stage, event.done, event.total) for event in seen] == [("kernel", 1, 2), ("kernel", 2, 2)]
@@ -83,7 +87,8 @@ async def test_progress_comes_on_the_loop_while_the_build_goes_on_beside_it(imag
 
 async def test_a_caller_who_leaves_does_not_stop_the_build(images: Images) -> None:
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(images.build, types.ImageBuild(), lambda event: tasks.cancel_scope.cancel())
+        work = builds.building(types.ImageBuild())
+        tasks.start_soon(images.make, work, lambda event: tasks.cancel_scope.cancel())
     store_of(images).go_on.set()
     assert await anyio.to_thread.run_sync(store_of(images).finished.wait, 10)
 
@@ -94,4 +99,70 @@ async def test_the_real_store_of_an_empty_directory_has_nothing(directory: Path)
     with pytest.raises(NotFound):
         await images.remove("base")
     with pytest.raises(InvalidRequest):
-        await images.build(types.ImageBuild(name="other"), lambda event: None)
+        await images.make(builds.building(types.ImageBuild(name="other")), lambda event: None)
+
+
+def test_a_request_that_names_nothing_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        builds.importing(types.ImageImport(source="alpine"))
+    assert caught.value.code == "bad-source"
+    with pytest.raises(InvalidRequest) as caught:
+        builds.pulling(types.ImagePull(reference="Not A Name"))
+    assert caught.value.code == "bad-reference"
+
+
+class WithParts(ImageStore):
+    """A store whose kernel and agent are there: to build them takes a minute, and is for the tests of images."""
+
+    def build_parts(self, *, progress: Progress | None = None) -> None:
+        assert progress is not None
+        progress("kernel", 1, 1)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: images have files of several users")
+    made = make_image([archive([file("etc/motd", b"hello")])], execution={"Env": ["PATH=/opt", "A=b"]})
+    return write_layout(tmp_path / "layout", made)
+
+
+async def test_an_image_of_this_machine_is_taken_over_with_its_variables(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, layout: Path
+) -> None:
+    monkeypatch.setattr(builds, "ImageStore", WithParts)
+    images = Images(settings_in(directory))
+    stages: list[str] = []
+    request = types.ImageImport(source=f"oci:{layout}", name="app")
+    made = await images.make(builds.importing(request), lambda event: stages.append(event.stage))
+    await anyio.lowlevel.checkpoint()
+    assert (made.name, made.source, stages[0]) == ("app", f"oci:{layout}", "kernel")
+    assert await images.environment("app") == {"PATH": "/opt", "A": "b"}
+    assert await images.environment("none") == {}
+    assert await images.environment("../app") == {}
+
+
+@pytest.mark.parametrize("username", ["", "alice"])
+async def test_an_image_of_a_registry_is_taken_over_with_the_password_that_was_given(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, username: str
+) -> None:
+    monkeypatch.setattr(builds, "ImageStore", WithParts)
+    monkeypatch.setenv("DOCKER_CONFIG", str(directory))
+    made = make_image([archive([file("etc/motd", username.encode())])])
+    fake = FakeRegistry()
+    fake.add(made, "v1")
+    wanted = "Basic " + base64.b64encode(b"alice:secret").decode()
+
+    def respond(request: Request) -> None:
+        if not username or request.headers.get("Authorization") == wanted:
+            fake(request)
+        else:
+            request.answer(401, WWW_Authenticate='Basic realm="test"')
+
+    if os.geteuid() != 0:
+        pytest.skip("needs root: images have files of several users")
+    images = Images(settings_in(directory))
+    with serving(respond) as server:
+        request = types.ImagePull(reference=f"{server.host}/app:v1", username=username, password="secret")
+        found = await images.make(builds.pulling(request), lambda event: None)
+    assert (found.name, found.source) == ("app-v1", f"{server.host}/app:v1@{made.manifest.digest}")

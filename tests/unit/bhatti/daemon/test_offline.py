@@ -1,11 +1,12 @@
+import io
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.serving import settings_in
-from tests.unit.bhatti.daemon.test_builds import Store
+from tests.unit.bhatti.daemon.test_builds import BASE, Store
 
-from bhatti.daemon import offline
+from bhatti.daemon import builds, offline
 from bhatti.daemon.offline import WORK
 from bhatti.errors import NotFound
 from bhatti.operations import types
@@ -38,6 +39,26 @@ def test_a_build_tells_its_steps_and_then_the_image(
     events = [msgspec.json.decode(line, type=types.BuildEvent) for line in lines]
     assert [event.type for event in events] == ["progress", "progress", "image"]
     assert events[-1].image is not None
+
+
+def test_an_image_is_taken_over_as_described_by_argument_or_input(
+    capsysbinary: pytest.CaptureFixture[bytes], directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is described decides; the work itself is for the tests of builds."""
+    asked: list[object] = []
+
+    def note(request: object) -> builds.Work:
+        asked.append(request)
+        return lambda store, progress: BASE
+
+    monkeypatch.setattr(builds, "importing", note)
+    monkeypatch.setattr(builds, "pulling", note)
+    (line,) = said(capsysbinary, directory, "image-import", '{"source": "oci:/x", "name": "app"}')
+    assert msgspec.json.decode(line, type=types.BuildEvent).type == "image"
+    given = types.ImagePull(reference="alpine", username="alice", password="secret")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(msgspec.json.encode(given))))
+    said(capsysbinary, directory, "image-pull")
+    assert asked == [types.ImageImport(source="oci:/x", name="app"), given]
 
 
 def test_removing_what_is_not_there_is_an_error(directory: Path) -> None:

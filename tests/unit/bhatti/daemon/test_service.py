@@ -48,6 +48,18 @@ async def left(served: Served) -> tuple[list[str], list[str], list[str]]:
 NOTHING: tuple[list[str], list[str], list[str]] = ([], [], [])
 
 
+async def test_a_sandbox_has_the_variables_of_its_image_under_its_own(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def environment(name: str) -> dict[str, str]:
+        return {"FROM_IMAGE": name, "BOTH": "image"}
+
+    monkeypatch.setattr(served.service._images, "environment", environment)
+    await create(served, name="one", image="base", env={"BOTH": "sandbox"})
+    (row,) = await served.journal.sandboxes()
+    assert row.spec.env == {"FROM_IMAGE": "base", "BOTH": "sandbox"}
+
+
 async def test_a_created_sandbox_runs_and_is_written_down(served: Served) -> None:
     stages: list[str] = []
     made = await served.service.create(types.SandboxCreate(name="one"), stages.append)

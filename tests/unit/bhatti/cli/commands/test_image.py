@@ -1,7 +1,9 @@
 import datetime
+import io
 import json
 from pathlib import Path
 
+import click
 import pytest
 from tests.daemons import LOCAL, ROOT
 from tests.unit.bhatti.cli.conftest import Bhatti
@@ -45,6 +47,64 @@ def test_a_build_tells_its_steps_and_its_result(bhatti: Bhatti) -> None:
 def test_a_build_that_ends_without_an_image_is_an_error(bhatti: Bhatti, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_build_events", lambda request: iter(()))
     assert bhatti("image", "build").code == 1
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What the builder is asked for; it is done at once."""
+    requests: list[object] = []
+
+    def events(request: object) -> object:
+        requests.append(request)
+        return iter([types.BuildEvent(type="image", image=BASE)])
+
+    monkeypatch.setattr(module, "_build_events", events)
+    return requests
+
+
+def test_paths_are_made_absolute_and_all_else_is_passed_on(
+    bhatti: Bhatti, asked: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert bhatti("image", "import", "docker-archive:app.tar:app:1", "--name", "app", "-q").out == f"{BASE.digest}\n"
+    bhatti("image", "import", "oci:/srv/layout")
+    bhatti("image", "import", "nonsense")
+    assert asked == [
+        types.ImageImport(source=f"docker-archive:{tmp_path}/app.tar:app:1", name="app"),
+        types.ImageImport(source="oci:/srv/layout"),
+        types.ImageImport(source="nonsense"),
+    ]
+
+
+def test_a_pull_asks_for_the_password_where_nobody_sees_it(
+    bhatti: Bhatti, asked: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bhatti("image", "pull", "alpine:3.19", "--insecure", "--name", "small")
+    monkeypatch.setattr("sys.stdin", io.StringIO("sec ret\r\nmore"))
+    bhatti("image", "pull", "private", "--username", "alice", "--password-stdin")
+    monkeypatch.setattr(click, "prompt", lambda text, **how: f"{text} {how['hide_input']}")
+    bhatti("image", "pull", "private", "--username", "alice")
+    assert asked == [
+        types.ImagePull(reference="alpine:3.19", name="small", insecure=True),
+        types.ImagePull(reference="private", username="alice", password="sec ret"),
+        types.ImagePull(reference="private", username="alice", password="Password of alice True"),
+    ]
+    done = bhatti("image", "pull", "private", "--password-stdin", "--json")
+    assert (done.code, json.loads(done.err)["code"]) == (2, "usage")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(("import", "nonsense"), "bad-source"), (("pull", "Not A Name"), "bad-reference")],
+)
+def test_what_names_nothing_is_told_with_and_without_a_daemon(
+    bhatti: Bhatti, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], code: str
+) -> None:
+    assert json.loads(bhatti("image", *arguments, "--json").err)["code"] == code
+    monkeypatch.setenv("BHATTI_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("BHATTI_ENGINE", LOCAL)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert json.loads(bhatti("image", *arguments, "--json").err)["code"] == code
 
 
 def test_images_are_asked_of_the_daemon(bhatti: Bhatti) -> None:

@@ -63,6 +63,27 @@ async def test_an_image_that_nobody_can_build_is_told(own: Served, headers: dict
     assert "base" in last["hint"]
 
 
+@pytest.mark.parametrize("headers", [{}, EVENTS])
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/images/import", {"source": "nonsense"}, "bad-source"),
+        ("/images/pull", {"reference": "Not A Name"}, "bad-reference"),
+    ],
+)
+async def test_what_names_no_image_elsewhere_is_told(
+    own: Served, headers: dict[str, str], path: str, body: dict[str, str], code: str
+) -> None:
+    async with own.http.post(path, json=body, headers=headers) as response:
+        assert json.loads((await response.read()).splitlines()[-1])["code"] == code
+
+
+@pytest.mark.parametrize("path", ["/images/import", "/images/pull"])
+async def test_a_request_without_a_source_is_refused(own: Served, path: str) -> None:
+    async with own.http.post(path, json={}) as response:
+        assert (response.status, (await response.json())["code"]) == (400, "invalid-field")
+
+
 async def test_an_image_in_use_stays_and_one_that_is_not_there_is_told(own: Served) -> None:
     async with own.http.delete("/images/base") as response:
         assert (response.status, (await response.json())["code"]) == (409, "image-in-use")
