@@ -43,8 +43,35 @@ def _foreign(name: str) -> type[Engine]:
 
 def _settings_of(settings: Settings) -> Any:  # noqa: ANN401  # each engine has settings of its own
     """Return the settings of the engine that is named; None for one that has none, or is not known."""
-    if settings.engine != "qemu":
-        return None
+    match settings.engine:
+        case "qemu":
+            return _qemu_settings(settings)
+        case "docker":
+            return _docker_settings(settings)
+        case _:
+            return None
+
+
+def _docker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is imported below
+    from bhatti.engines.docker.settings import DockerSettings  # only who uses it pays for it
+
+    chosen = settings.docker
+    return DockerSettings(
+        state_dir=Path(settings.state_dir),
+        images_dir=Path(settings.images_dir),
+        socket=Path(chosen.socket) if chosen.socket else None,
+        runtime=chosen.runtime,
+        network=chosen.network,
+        dns=tuple(chosen.dns),
+        pull=chosen.pull,
+        no_new_privileges=chosen.no_new_privileges,
+        pids_limit=chosen.pids_limit,
+        boot_timeout_s=chosen.boot_timeout_s,
+        stop_timeout_s=chosen.stop_timeout_s,
+    )
+
+
+def _qemu_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is imported below
     from bhatti.engines.qemu.settings import DEFAULT_DNS, QemuSettings  # only who uses it pays for it
 
     chosen = settings.qemu

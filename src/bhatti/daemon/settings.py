@@ -54,6 +54,20 @@ class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     fork: bool = True
 
 
+class Docker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Docker engine. An empty text leaves the choice to the engine; see `engines.docker.settings` for the rest."""
+
+    socket: str = ""
+    runtime: str = ""
+    network: Literal["auto", "bridge", "none"] = "auto"
+    dns: list[str] = []
+    pull: bool = True
+    no_new_privileges: bool = True
+    pids_limit: Annotated[int, msgspec.Meta(ge=16)] = 4096
+    boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    stop_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on."""
 
@@ -69,6 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
     qemu: Qemu = Qemu()
+    docker: Docker = Docker()
 
     @property
     def socket(self) -> Path:

@@ -5,6 +5,7 @@ from tests.engines.local import LocalEngine
 
 from bhatti.daemon import engine
 from bhatti.daemon.settings import Settings, load
+from bhatti.engines.docker.engine import DockerEngine
 from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.errors import InvalidRequest
 
@@ -15,6 +16,16 @@ def settings(name: str, *flags: str) -> Settings:
 
 def test_an_engine_of_ours_is_opened_by_name() -> None:
     assert isinstance(engine.open_engine(settings("qemu", "qemu.subnet=10.9.0.0/24")), QemuEngine)
+
+
+def test_docker_is_opened_with_its_own_settings() -> None:
+    opened = engine.open_engine(
+        settings("docker", "docker.runtime=runsc", "docker.socket=/run/d.sock", "docker.no_new_privileges=false")
+    )
+    assert isinstance(opened, DockerEngine)
+    assert (opened.settings.runtime, opened.settings.socket) == ("runsc", Path("/run/d.sock"))
+    assert not opened.settings.no_new_privileges
+    assert opened.settings.sandboxes_dir == Path("/srv/b/sandboxes")
 
 
 @pytest.mark.parametrize(("flag", "wanted"), [("qemu.fork=false", False), ("qemu.fork=true", True)])
