@@ -47,7 +47,9 @@ class Daemon:
         """Start the daemon and wait until it serves; raises what it said instead."""
         reader, writer = os.pipe()
         with (self.directory / "daemon.log").open("ab") as log:
-            command = [sys.executable, "-m", "bhatti.daemon", "serve", "--ready-fd", str(writer)]
+            # Ended with us even if we are killed: a fixture that never gets to its end leaves no daemon behind.
+            command = ["setpriv", "--pdeathsig", "TERM", "--"]
+            command += [sys.executable, "-m", "bhatti.daemon", "serve", "--ready-fd", str(writer)]
             command += [part for flag in flags for part in ("--set", flag)]
             self.process = subprocess.Popen(
                 command, env=self.env, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
