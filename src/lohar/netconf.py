@@ -6,6 +6,7 @@ Sources: netdevice(7), <linux/sockios.h>, <linux/route.h>, and for `ip=` Documen
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -101,9 +102,15 @@ def apply_address(
         netmask = netmask_of(int(netmask))
     with _control() as control:
         if mac is not None and control.mac(interface) != mac.lower():
-            # Down, because few drivers change the address of a running interface; its routes go with that.
-            control.remove_flags(interface, _IFF_UP)
-            control.set_mac(interface, mac)
+            try:
+                control.set_mac(interface, mac)
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+                # Down, because not all drivers change the address of a running interface, as virtio's does; its routes
+                # go with that, and it takes a fork a tenth of a second.
+                control.remove_flags(interface, _IFF_UP)
+                control.set_mac(interface, mac)
         control.set_address(_SIOCSIFADDR, interface, address)
         control.set_address(_SIOCSIFNETMASK, interface, netmask)
         control.add_flags(interface, _IFF_UP)
