@@ -216,6 +216,24 @@ def test_resumed_closes_the_other_connections(local: LocalAgent) -> None:
         wait_until(lambda: asking.exec("kill", "-0", str(pid)).code != 0, "the lost command is gone")
 
 
+def test_a_guest_that_was_only_paused_keeps_its_connections(local: LocalAgent) -> None:
+    with local.connect() as asking, local.connect() as busy:
+        asking.hello()
+        busy.start("sh", "-c", "echo ready; read line; echo got $line")
+        assert busy.read_until(b"\n") == b"ready\n"
+        answer = asking.ask(
+            FrameType.RESUMED_REQ,
+            FrameType.RESUMED_RESP,
+            clock_ns=time.time_ns(),
+            entropy=ENTROPY,
+            generation=3,
+            keep_connections=True,
+        )
+        assert answer["closed_connections"] == 0
+        busy.send(FrameType.STDIN, b"it\n")
+        assert busy.read_until(b"\n") == b"got it\n"
+
+
 def test_the_clock_of_this_machine_is_left_alone(local: LocalAgent) -> None:
     with local.connect() as connection:
         connection.hello()
