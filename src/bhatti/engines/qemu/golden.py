@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import shutil
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -17,6 +18,7 @@ from bhatti.engines.qemu import snapshot
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold
+from bhatti.engines.qemu.record import read_record
 from bhatti.errors import BhattiError, CorruptData
 from bhatti.model.sandbox import SandboxSpec
 
@@ -58,7 +60,7 @@ class GoldenSnapshots:
 
     def ensure_soon(self, spec: SandboxSpec) -> None:
         """Begin to make the mold for sandboxes like `spec`, unless that is under way. Failures are logged."""
-        shape = (spec.image, spec.cpus, spec.memory_mib, spec.disk_mib)
+        shape = _outline(spec)
         if shape not in self._making:
             making = asyncio.get_running_loop().create_task(self._ensure_quietly(spec))
             self._making[shape] = making
@@ -96,7 +98,23 @@ class GoldenSnapshots:
             found = await anyio.to_thread.run_sync(read_mold, self._host, directory)
             if isinstance(found, str):
                 raise CorruptData(f"the golden snapshot for {_shape(spec)} came out wrong: {found}")
+            await anyio.to_thread.run_sync(self._remove_outdated, found)
             return found
+
+    def _remove_outdated(self, current: Mold) -> None:
+        """Remove what `current` takes the place of: molds of the same image and shape with an older agent, say."""
+        for directory in self._directory.iterdir():
+            if directory == current.files.directory:
+                continue
+            try:
+                record = read_record(directory)
+            except CorruptData:
+                record = None
+            if record is None or _outline(record.spec) == _outline(current.record.spec):
+                # One that is being made has no record yet, but its key's lock is held.
+                lock = self._locks.get(directory.name)
+                if lock is None or not lock.locked():
+                    shutil.rmtree(directory)
 
 
 def golden_spec(spec: SandboxSpec, key: str) -> SandboxSpec:
@@ -110,6 +128,10 @@ def golden_spec(spec: SandboxSpec, key: str) -> SandboxSpec:
         disk_mib=spec.disk_mib,
         token=secrets.token_hex(32),
     )
+
+
+def _outline(spec: SandboxSpec) -> tuple[object, ...]:
+    return (spec.image, spec.cpus, spec.memory_mib, spec.disk_mib)
 
 
 def _shape(spec: SandboxSpec) -> str:

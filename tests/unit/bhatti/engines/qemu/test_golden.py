@@ -123,6 +123,21 @@ async def test_each_shape_has_its_own(golden: GoldenSnapshots, change: dict[str,
     assert golden.key(msgspec.structs.replace(SPEC, **change)) != golden.key(SPEC)
 
 
+async def test_one_that_is_outdated_goes_when_its_successor_comes(
+    golden: GoldenSnapshots, host: QemuHost, settings: QemuSettings
+) -> None:
+    await golden.ensure(SPEC)
+    other = msgspec.structs.replace(SPEC, cpus=2)
+    await golden.ensure(other)
+    old = golden.key(SPEC)
+    digests = dataclasses.replace(host.images.boot_files("stub"), digests={"agent": "newer"})
+    host.images.boot_files = lambda name: digests  # type: ignore[method-assign]
+    await golden.ensure(SPEC)
+    left = {path.name for path in (settings.state_dir / "golden").iterdir()}
+    assert old not in left
+    assert len(left) == 2
+
+
 async def test_nothing_of_a_sandbox_but_its_shape_is_in_a_golden_machine(golden: GoldenSnapshots) -> None:
     secret = msgspec.structs.replace(
         SPEC, id="other", token="swordfish", env={"PASSWORD": "xyzzy"}, files=(GuestFile("/etc/key", b"plugh"),)
