@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anyio import to_thread
 
+from bhatti.daemon.orders import stopping
 from bhatti.daemon.settings import Settings
 from bhatti.images.artefacts import Progress
 from bhatti.images.oci.credentials import Credentials
@@ -41,8 +42,9 @@ class Images:
 
         def progress(stage: str, done: int, total: int) -> None:
             event = types.BuildEvent(type="progress", stage=stage, done=done, total=total)
-            if not loop.is_closed():  # the daemon may stop while the thread builds
-                loop.call_soon_threadsafe(on_progress, event)
+            if loop.is_closed():  # the daemon has stopped while the thread works: its process waits for us alone
+                raise stopping()
+            loop.call_soon_threadsafe(on_progress, event)
 
         return answer(await to_thread.run_sync(work, self._store, progress, abandon_on_cancel=True))
 

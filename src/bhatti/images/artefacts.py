@@ -30,7 +30,10 @@ REBUILD_HINT = "make it again: bhatti image build"
 
 
 class Progress(Protocol):
-    """How a long build tells a progress bar where it is. Called from the building thread; must not block or raise."""
+    """How a long build tells a progress bar where it is. Called from the building thread; must not block.
+
+    Whatever it raises ends the build, which cleans up as after any failure.
+    """
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` units of `stage` are finished; a stage ends when both are equal."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
@@ -131,6 +131,11 @@ class _Transfer:
         self._count(0)
         with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="pull") as pool:
             waiting = {digest: pool.submit(self._fetch, digest, size) for digest, size in self._sizes.items()}
+            try:
+                wait(waiting.values())
+            except BaseException:  # somebody has pressed Ctrl-C: nobody waits for the rest
+                self._failed.set()
+                raise
         errors = [error for future in waiting.values() if (error := future.exception()) is not None]
         opened = {
             digest: stack.enter_context(future.result())

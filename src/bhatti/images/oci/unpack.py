@@ -1,6 +1,7 @@
 """Make the root file system of an image: all its layers, one over the other, each proved to be what was promised."""
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from bhatti.images.oci.layer import Budget, apply_layer
 from bhatti.images.oci.source import ResolvedImage
 from bhatti.images.oci.streams import DamagedStream, MeasuredInput, open_stream
 from bhatti.images.oci.tar import TarReader
-from bhatti.images.oci.tarfields import MalformedTar
+from bhatti.images.oci.tarfields import MalformedTar, shown
 from bhatti.images.oci.tree import EntryRefused, Tree
 
 TOLD_BYTES = 8 << 20
@@ -100,8 +101,9 @@ def _explained(what: str, origin: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _OF_THE_HOST:
             raise
+        name = f"{shown(os.fsencode(error.filename))}: " if isinstance(error.filename, (str, bytes)) else ""
         raise InvalidRequest(
-            f"{what} of {origin} was refused: {error.strerror}",
+            f"{what} of {origin} was refused: {name}{error.strerror}",
             hint="nothing of it was kept; ask whoever made the image",
             code="image-refused",
         ) from error

@@ -12,7 +12,7 @@ from tests.unit.bhatti.images.oci.serving import FakeRegistry, Request, serving
 
 from bhatti.daemon import builds
 from bhatti.daemon.builds import Images, answer
-from bhatti.errors import InvalidRequest, NotFound
+from bhatti.errors import InvalidRequest, NotFound, Unavailable
 from bhatti.images.artefacts import Progress
 from bhatti.images.store import Image, ImageStore
 from bhatti.operations import types
@@ -91,6 +91,35 @@ async def test_a_caller_who_leaves_does_not_stop_the_build(images: Images) -> No
         tasks.start_soon(images.make, work, lambda event: tasks.cancel_scope.cancel())
     store_of(images).go_on.set()
     assert await anyio.to_thread.run_sync(store_of(images).finished.wait, 10)
+
+
+def test_work_that_outlives_its_daemon_ends_at_its_next_step(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[BaseException] = []
+    over = threading.Event()
+
+    class Noting(Store):
+        def build(self, name: str, *, refresh: bool, progress: Progress) -> Image:
+            try:
+                return super().build(name, refresh=refresh, progress=progress)
+            except BaseException as error:
+                ended.append(error)
+                raise
+            finally:
+                over.set()
+
+    monkeypatch.setattr(builds, "ImageStore", Noting)
+    images = Images(settings_in(directory))
+
+    async def serve() -> None:
+        async with anyio.create_task_group() as tasks:
+            work = builds.building(types.ImageBuild())
+            tasks.start_soon(images.make, work, lambda event: tasks.cancel_scope.cancel())
+
+    anyio.run(serve)
+    store_of(images).go_on.set()
+    assert over.wait(10)
+    assert [error.code for error in ended if isinstance(error, Unavailable)] == ["stopping"]
+    assert not store_of(images).finished.is_set()
 
 
 async def test_the_real_store_of_an_empty_directory_has_nothing(directory: Path) -> None:

@@ -234,6 +234,21 @@ def test_a_lying_registry_is_found_out_and_leaves_nothing(tmp_path: Path, serve:
     assert made.layers[3].digest.replace(":", "-") not in names
 
 
+def test_whoever_ends_the_progress_ends_the_pull(tmp_path: Path, serve: Serve) -> None:
+    fake = FakeRegistry()
+    fake.add(made := image(), "v1")
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if stage == "download" and done:
+            raise KeyboardInterrupt
+
+    with source(f"{serve(fake).host}/app:v1") as found:
+        resolved = found.resolve(tmp_path, silent)
+        with pytest.raises(KeyboardInterrupt):
+            found.fetch(resolved, stop)
+    check(tmp_path, f"{serve(fake).host}/app:v1", made)
+
+
 def test_what_came_before_the_registry_went_down_is_not_fetched_again(tmp_path: Path, serve: Serve) -> None:
     made = image()
     fake = FakeRegistry()
