@@ -31,8 +31,14 @@ def cause_of_death(state: ContainerState, memory_mib: int, console_tail: str) ->
     return cause("exit", f"its init ended with status {state.exit_code}{said}")
 
 
+REMOVED = "its container was removed by hand, with its disk"
+
+
 def removed(console_tail: str = "") -> CauseOfDeath:
     """Return the cause for a container that is not there any more."""
-    return CauseOfDeath(
-        kind="killed", detail="its container was removed by hand, with its disk", console_tail=console_tail
-    )
+    return CauseOfDeath(kind="killed", detail=REMOVED, console_tail=console_tail)
+
+
+def was_removed(cause: CauseOfDeath | None) -> bool:
+    """Tell whether a cause is that of `removed`."""
+    return cause is not None and cause.detail == REMOVED

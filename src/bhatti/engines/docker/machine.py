@@ -17,7 +17,7 @@ import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine, ProgressCallback
 from bhatti.engines.disk import disk_errors_explained
-from bhatti.engines.docker import boot_errors
+from bhatti.engines.docker import boot_errors, death
 from bhatti.engines.docker.agent_files import agent_version, unpack_agent
 from bhatti.engines.docker.api_types import ContainerInfo
 from bhatti.engines.docker.container import Surroundings, container_config, container_name
@@ -35,7 +35,7 @@ from bhatti.engines.docker.images import FoundImage
 from bhatti.engines.docker.process import has_ended
 from bhatti.engines.docker.record import STATUSES, ContainerRecord, Phase, describe, write_record
 from bhatti.engines.stages import Stages
-from bhatti.errors import BhattiError, Conflict, GuestTimeout, MissingDependency, Unavailable
+from bhatti.errors import BhattiError, Conflict, EngineFailure, GuestTimeout, MissingDependency, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec
@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 LAST_GASP_S = 5.0
 """From the death of a container's init to Docker's knowing of it: milliseconds, on a busy host more."""
+
+SETTLED = frozenset({Phase.RUNNING, Phase.STOPPED, Phase.FAILED})
+"""Phases in which nothing of ours is under way, so that a difference is news."""
 
 
 class DockerMachine:
@@ -124,7 +127,14 @@ class DockerMachine:
             await self._note(phase=Phase.STARTING, cause=None)
             await self._host.network.ensure()
             await anyio.to_thread.run_sync(remove_sockets, self.files)
-            await self._start(stages)
+            try:
+                await self._start(stages)
+            except NotFound as error:
+                raise EngineFailure(
+                    f"sandbox {self.spec.name!r} cannot be started: {death.removed().detail}",
+                    hint="destroy it and create a new one; its volumes are there",
+                    code="container-gone",
+                ) from error
             await self._note(
                 phase=Phase.RUNNING,
                 timings_ms=stages.timings_ms,
@@ -180,7 +190,8 @@ class DockerMachine:
     async def look(self) -> Machine:
         """Return it as it is now, after asking Docker."""
         async with self._looking:
-            while not self._changing and self.record.phase in (Phase.RUNNING, Phase.STOPPED):
+            # A record that could not be read does not know its container: there is nothing to compare.
+            while not self._changing and self.record.container and self.record.phase in SETTLED:
                 changes = self._changes
                 try:
                     info = await self._docker.inspect()
@@ -310,7 +321,10 @@ class DockerMachine:
                 await self._docker.wait_stopped()
             info = await self._docker.inspect()
             self._pid_seen = info is None or not info.state.running
-        if info is None or (running and not info.state.running):
+        if info is None:
+            if not death.was_removed(self.record.cause):
+                await self._fail(death.removed(self.record.cause.console_tail if self.record.cause else ""))
+        elif running and not info.state.running:
             await self._fail(await self._docker.cause_of_death(info, self.spec.memory_mib))
         elif not running and info.state.running:
             # Started by hand: it is ours, but nobody who asks for it has been told.

@@ -1,7 +1,7 @@
 import pytest
 
 from bhatti.engines.docker.api_types import ContainerState
-from bhatti.engines.docker.death import cause_of_death, removed
+from bhatti.engines.docker.death import cause_of_death, removed, was_removed
 
 
 def ended(code: int, **changes: object) -> ContainerState:
@@ -31,3 +31,6 @@ def test_the_cause_is_what_docker_knows(state: ContainerState, kind: str, words:
 def test_a_removed_container_took_its_disk_along() -> None:
     assert removed().kind == "killed"
     assert "removed by hand" in removed().detail
+    assert was_removed(removed("some output"))
+    assert not was_removed(None)
+    assert not was_removed(cause_of_death(ended(0), 128, ""))

@@ -183,14 +183,17 @@ async def test_one_removed_by_hand_is_noticed_without_asking(engine: DockerEngin
     machine = await engine.create(new_spec())
     await anyio.to_thread.run_sync(docker.docker, "rm", "--force", name_in_docker(engine, machine))
     await eventually(lambda: refuses_link(engine, machine))
-    dead = await engine.status(machine.id)
-    assert dead.status is Status.FAILED
-    assert dead.cause is not None
-    assert dead.cause.kind == "killed"
+
+    async def told() -> bool:
+        dead = await engine.status(machine.id)
+        return dead.status is Status.FAILED and dead.cause is not None and "removed by hand" in dead.cause.detail
+
+    await eventually(told)
     with pytest.raises(Conflict):
         await engine.ensure_hot(machine.id)
-    with pytest.raises(BhattiError):
+    with pytest.raises(EngineFailure) as caught:
         await engine.start(machine.id)
+    assert caught.value.code == "container-gone"
     await engine.destroy(machine.id)
 
 
