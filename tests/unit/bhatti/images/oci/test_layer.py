@@ -268,7 +268,7 @@ kind = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfi
 entries = st.lists(st.tuples(path, kind, path), max_size=8)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(entries, min_size=1, max_size=3))
 def test_whatever_a_layer_holds_nothing_outside_is_touched(
     tmp_path_factory: pytest.TempPathFactory, layers: list[list[tuple[str, bytes, str]]]
