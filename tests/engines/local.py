@@ -1,7 +1,8 @@
 """An engine without virtual machines: a machine is the real agent as a process of the host, on unix sockets.
 
 It keeps every promise of `engines.base` (records to adopt by, causes of death, nothing left after a failure), so that
-everything above engines can be tested in milliseconds. Its images are the ways in which a machine can go:
+everything above engines can be tested in milliseconds. A stopped machine is a stopped process (SIGSTOP), whose memory
+stays where it is. Its images are the ways in which a machine can go:
 
     base      the agent
     dies      a process that says its last words and exits
@@ -61,6 +62,7 @@ class LocalEngine(Engine):
         self._links: dict[str, GuestLink] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._gone: set[str] = set()
+        self.starts = 0
 
     @property
     def capabilities(self) -> Capabilities:
@@ -120,6 +122,8 @@ class LocalEngine(Engine):
     async def status(self, sandbox_id: str) -> Machine:
         record = self._record(sandbox_id)
         if self._alive(record):
+            if _state(record.pid) == "T":
+                return Machine(id=record.id, status=Status.STOPPED, temperature=Temperature.COLD, why="stopped")
             return Machine(
                 id=record.id,
                 status=Status.RUNNING,
@@ -134,6 +138,25 @@ class LocalEngine(Engine):
         console = await to_thread.run_sync(lambda: self.console(sandbox_id, max_bytes=4096))
         cause = CauseOfDeath(kind="exit", detail=detail, console_tail=console)
         return Machine(id=record.id, status=Status.FAILED, temperature=Temperature.COLD, cause=cause)
+
+    async def stop(self, sandbox_id: str, *, memory: bool = True) -> Machine:
+        if (link := self._links.pop(sandbox_id, None)) is not None:
+            await link.aclose()
+        await self._signal(sandbox_id, signal.SIGSTOP, os.WSTOPPED)
+        return await self.status(sandbox_id)
+
+    async def start(
+        self, sandbox_id: str, *, require_memory: bool = False, progress: ProgressCallback | None = None
+    ) -> Machine:
+        self.starts += 1
+        await self._signal(sandbox_id, signal.SIGCONT, os.WCONTINUED)
+        return msgspec.structs.replace(await self.status(sandbox_id), how="restored")
+
+    async def _signal(self, sandbox_id: str, number: int, change: int) -> None:
+        """Send a signal to the machine's process, our child, and wait until it has taken effect."""
+        pid = self._record(sandbox_id).pid
+        os.kill(pid, number)
+        await to_thread.run_sync(os.waitid, os.P_PID, pid, change)
 
     async def list(self) -> list[Machine]:
         return [await self.status(record.id) for record in sorted(self._records.values(), key=lambda r: r.created)]
@@ -216,6 +239,7 @@ class LocalEngine(Engine):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(descriptor, number)
+                    signal.pidfd_send_signal(descriptor, signal.SIGCONT)  # a stopped one sees no signal but SIGKILL
                 if await _ended(descriptor, GRACE_S):
                     break
         finally:
@@ -239,6 +263,14 @@ def _check_image(image: str) -> None:
         raise OutOfSpace("no space for the layer", hint="free some space")
     if image not in PROGRAMS:
         raise NotFound(f"there is no image {image!r}", hint="bhatti image build", code="image-not-found")
+
+
+def _state(pid: int) -> str:
+    """Return the state of a process as proc(5) has it; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _start_time(pid: int) -> str | None:

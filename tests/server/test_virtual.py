@@ -128,6 +128,24 @@ def test_machines_outlive_the_daemon_and_are_found_again(virtual: Daemon) -> Non
     assert virtual.out("exec", "one", "--", "cat", "/tmp/kept") == b"kept\n"
 
 
+def test_a_sandbox_sleeps_and_wakes_with_its_processes(virtual: Daemon) -> None:
+    virtual.out("create", "sleeper", "--memory", "256")
+    virtual.out("exec", "sleeper", "--", "sh", "-c", "echo in memory > /dev/shm/kept; sleep 1000 & echo $! > /tmp/pid")
+    pid = json.loads(virtual.out("inspect", "sleeper", "--json"))["engine_meta"]["pid"]
+    assert virtual.out("stop", "sleeper") == b"stopped\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+    shown = json.loads(virtual.out("inspect", "sleeper", "--json"))
+    assert (shown["status"], shown["thermal"]) == ("stopped", "cold")
+    assert error_of(virtual.bhatti("stop", "--json", "sleeper")) == (5, "illegal-transition")
+    # Nobody starts it: the command does.
+    assert virtual.out("exec", "sleeper", "--", "cat", "/dev/shm/kept") == b"in memory\n"
+    virtual.out("exec", "sleeper", "--", "sh", "-c", "kill -0 $(cat /tmp/pid)")
+    virtual.out("stop", "sleeper")
+    assert virtual.out("start", "sleeper").startswith(b"restored")
+    virtual.out("rm", "sleeper")
+
+
 def test_a_machine_that_is_killed_tells_how_it_died(virtual: Daemon) -> None:
     made = json.loads(virtual.out("create", "doomed", "--memory", "256", "--json"))
     pid = int(made["engine_meta"]["pid"])

@@ -9,6 +9,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("sandbox", "Make a sandbox."),
     "ls": ("sandbox", "List the sandboxes."),
     "inspect": ("sandbox", "Show one sandbox, with its cause of death if it has one."),
+    "stop": ("sandbox", "Put a sandbox to sleep, its memory on the disk."),
+    "start": ("sandbox", "Wake a sandbox that sleeps."),
     "rm": ("sandbox", "End sandboxes and remove all they had."),
     "exec": ("execute", "Run a command in a sandbox."),
     "run": ("execute", "Run a command in a sandbox of its own, gone afterwards."),

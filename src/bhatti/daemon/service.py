@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -29,6 +30,7 @@ from bhatti.daemon.settings import Settings
 from bhatti.engines.base import Engine, Machine
 from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
+from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import Status
 from bhatti.operations import table, types
 from bhatti.server.backend import Backend, BuildCallback, StageCallback
@@ -54,6 +56,7 @@ class Service(Backend):
         self._images = Images(settings)
         self._parts: tuple[Journal, Engine] | None = None
         self._stopping = False
+        self._wakes: dict[str, anyio.Lock] = {}
 
     async def start(self, journal: Journal, engine: Engine) -> None:
         """Recover what an earlier daemon left, then serve. `engine` has been entered."""
@@ -151,6 +154,46 @@ class Service(Backend):
         finally:
             self._catalogue.drop(record.id)
 
+    async def stop_sandbox(self, ref: str) -> types.Sandbox:
+        """See `Backend`."""
+        return await self._ordered(ref, self._stop)
+
+    async def start_sandbox(self, ref: str) -> types.Sandbox:
+        """See `Backend`."""
+        return await self._ordered(ref, self._start)
+
+    async def _ordered(self, ref: str, order: Callable[[Record], Awaitable[Machine]]) -> types.Sandbox:
+        record = self._catalogue_of_served().find(ref)
+        machine = await self._orders.run(lambda: order(record), undo_when_left=False)
+        return answers.sandbox(self._catalogue.find(record.id), machine)
+
+    @exclusive(per="sandbox", busy="reject")
+    async def _stop(self, record: Record) -> Machine:
+        _, engine = self._serving()
+        after(self._catalogue.find(record.id).status, Event.STOP, sandbox=record.name)
+        return await self._became(record, await engine.stop(record.id), "stopped")
+
+    @exclusive(per="sandbox", busy="reject")
+    async def _start(self, record: Record) -> Machine:
+        _, engine = self._serving()
+        after(self._catalogue.find(record.id).status, Event.START, sandbox=record.name)
+        return await self._became(record, await engine.start(record.id), "started")
+
+    async def _became(self, record: Record, machine: Machine, kind: str) -> Machine:
+        """Write down what an order has made of a machine. Killed before, the next start sees it by itself."""
+        journal, _ = self._serving_or_stopping()
+        changed = msgspec.structs.replace(
+            record,
+            status=machine.status,
+            facts=facts_of(machine),
+            stopped_at=now() if machine.status is Status.STOPPED else None,
+            cause=None,
+        )
+        await journal.note(changed, kind, machine.why)
+        self._catalogue.put(changed)
+        log.info(kind, extra={"id": record.id, "sandbox": record.name, "how": machine.how, "why": machine.why})
+        return machine
+
     async def destroy(self, ref: str) -> None:
         """See `Backend`."""
         self._serving()
@@ -166,6 +209,7 @@ class Service(Backend):
         gone = destroyed(record)
         await journal.finish_destroy(gone)
         self._catalogue.put(gone)
+        self._wakes.pop(record.id, None)
         log.info("destroyed", extra={"id": record.id, "sandbox": record.name})
 
     # --- looking
@@ -189,6 +233,8 @@ class Service(Backend):
         """See `Backend`."""
         _, engine = self._serving()
         record = self._catalogue.find(ref)
+        if record.status is Status.STOPPED:
+            record = await self._wake(record)
         if record.status is not Status.RUNNING:
             raise _not_running(record)
         try:
@@ -196,6 +242,13 @@ class Service(Backend):
         except (Conflict, NotFound):
             record, _ = await self._look(record)
             raise _not_running(record) from None
+
+    async def _wake(self, record: Record) -> Record:
+        """Start a sandbox that sleeps: once, however many wait for it."""
+        async with self._wakes.setdefault(record.id, anyio.Lock()):
+            if self._catalogue.find(record.id).status is Status.STOPPED:
+                await self._orders.run(lambda: self._start(record), undo_when_left=False)
+        return self._catalogue.find(record.id)
 
     async def explain(self, ref: str, error: Exception) -> Exception:
         """See `Backend`."""

@@ -11,6 +11,7 @@ from bhatti.errors import (
     EngineFailure,
     GuestFailure,
     GuestTimeout,
+    InvalidRequest,
     LimitExceeded,
     MissingDependency,
     NotFound,
@@ -86,6 +87,32 @@ SANDBOX_GET: Operation[None, types.Sandbox] = Operation(
     summary="Show one sandbox as it is now.",
     result=types.Sandbox,
     errors=(NotFound, Unavailable),
+)
+SANDBOX_STOP: Operation[None, types.Sandbox] = Operation(
+    name="sandbox.stop",
+    method="POST",
+    path="/sandboxes/{id}/stop",
+    summary="Put a sandbox to sleep: its memory goes to the disk, its process ends. The next call into it wakes it.",
+    result=types.Sandbox,
+    errors=(NotFound, Conflict, Busy, OutOfSpace, EngineFailure, InvalidRequest, Unavailable),
+)
+SANDBOX_START: Operation[None, types.Sandbox] = Operation(
+    name="sandbox.start",
+    method="POST",
+    path="/sandboxes/{id}/start",
+    summary="Wake a sandbox that is stopped, or boot one that has failed. `how` says which way it came up, `why` why.",
+    result=types.Sandbox,
+    errors=(
+        NotFound,
+        Conflict,
+        Busy,
+        OutOfSpace,
+        EngineFailure,
+        GuestTimeout,
+        CorruptData,
+        InvalidRequest,
+        Unavailable,
+    ),
 )
 SANDBOX_DESTROY: Operation[None, types.Outcome] = Operation(
     name="sandbox.destroy",
@@ -251,6 +278,8 @@ ALL: tuple[Operation[object, object], ...] = (
     SANDBOX_CREATE,
     SANDBOX_LIST,
     SANDBOX_GET,
+    SANDBOX_STOP,
+    SANDBOX_START,
     SANDBOX_DESTROY,
     EXEC,
     EXEC_SOCKET,

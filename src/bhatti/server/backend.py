@@ -45,6 +45,14 @@ class Backend(abc.ABC):
         """Return one sandbox; raises `NotFound`. Safe to cancel."""
 
     @abc.abstractmethod
+    async def stop_sandbox(self, ref: str) -> types.Sandbox:
+        """Put a sandbox to sleep; raises `NotFound`, `Busy`, `Conflict`. When cancelled, it is stopped all the same."""
+
+    @abc.abstractmethod
+    async def start_sandbox(self, ref: str) -> types.Sandbox:
+        """Wake a sandbox; raises `NotFound`, `Busy`, `Conflict`. When cancelled, it is started all the same."""
+
+    @abc.abstractmethod
     async def destroy(self, ref: str) -> None:
         """End a sandbox; raises `NotFound` or `Busy`. When cancelled, it is ended all the same."""
 

@@ -1,4 +1,4 @@
-"""`bhatti create`, `ls`, `inspect` and `rm`."""
+"""`bhatti create`, `ls`, `inspect`, `stop`, `start` and `rm`."""
 
 import sys
 
@@ -144,6 +144,41 @@ def inspect(name: str, as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("name")
+@json_option
+def stop(name: str, as_json: bool) -> None:
+    """Put a sandbox to sleep, its memory on the disk.
+
+    It needs neither processor nor memory until it is started, or called: any command wakes it, every process where it
+    was.
+
+    Example: bhatti stop agent-1
+    """
+    sandbox = client().call(table.SANDBOX_STOP, id=name)
+    if as_json:
+        print_json(sandbox)
+    else:
+        click.echo("stopped")
+
+
+@click.command()
+@click.argument("name")
+@json_option
+def start(name: str, as_json: bool) -> None:
+    """Wake a sandbox that is stopped, or boot one that has failed from its disk.
+
+    Prints how it came up: `restored` with every process where it was, or `disk-boot` and the reason.
+
+    Example: bhatti start agent-1
+    """
+    sandbox = client().call(table.SANDBOX_START, id=name)
+    if as_json:
+        print_json(sandbox)
+    else:
+        click.echo(": ".join(filter(None, (sandbox.how, sandbox.why))))
+
+
+@click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("-f", "--force", is_flag=True, help="Do not mind sandboxes that are not there.")
 @json_option
@@ -191,4 +226,4 @@ def _injection(given: str) -> types.FileInjection:
     return types.FileInjection(guest_path=guest, content=content, mode=mode)
 
 
-COMMANDS = {"create": create, "ls": ls, "inspect": inspect, "rm": rm}
+COMMANDS = {"create": create, "ls": ls, "inspect": inspect, "stop": stop, "start": start, "rm": rm}

@@ -1,4 +1,4 @@
-"""Making, listing, showing and ending sandboxes."""
+"""Making, listing, showing, stopping, starting and ending sandboxes."""
 
 import anyio
 from aiohttp import web
@@ -54,6 +54,16 @@ async def get(call: Call) -> types.Sandbox:
     return await call.backend.sandbox(call.ref)
 
 
+async def stop(call: Call) -> types.Sandbox:
+    """Put a sandbox to sleep."""
+    return await call.backend.stop_sandbox(call.ref)
+
+
+async def start(call: Call) -> types.Sandbox:
+    """Wake a sandbox."""
+    return await call.backend.start_sandbox(call.ref)
+
+
 async def destroy(call: Call) -> types.Outcome:
     """End a sandbox."""
     await call.backend.destroy(call.ref)
@@ -64,5 +74,7 @@ HANDLERS: dict[str, Handler] = {
     table.SANDBOX_CREATE.name: create,
     table.SANDBOX_LIST.name: list_all,
     table.SANDBOX_GET.name: get,
+    table.SANDBOX_STOP.name: stop,
+    table.SANDBOX_START.name: start,
     table.SANDBOX_DESTROY.name: destroy,
 }

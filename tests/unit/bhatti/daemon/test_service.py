@@ -318,3 +318,46 @@ async def test_images_and_the_doctor_answer(served: Served) -> None:
     with pytest.raises(InvalidRequest):
         await served.service.build_image(types.ImageBuild(name="other"), lambda event: None)
     assert (await served.service.doctor()).checks
+
+
+async def test_a_stopped_sandbox_is_started_with_everything_where_it_was(served: Served) -> None:
+    made = await create(served, name="one")
+    stopped = await served.service.stop_sandbox("one")
+    assert (stopped.status, stopped.thermal, stopped.ip) == ("stopped", "cold", None)
+    assert stopped.stopped_at is not None
+    assert [row.status for row in await served.journal.sandboxes()] == [Status.STOPPED]
+    started = await served.service.start_sandbox("one")
+    assert (started.status, started.how, started.stopped_at) == ("running", "restored", None)
+    assert started.engine_meta["pid"] == made.engine_meta["pid"]
+    assert [event.kind for event in await served.journal.events()][-2:] == ["stopped", "started"]
+
+
+async def test_a_sleeping_sandbox_is_woken_once_by_all_who_want_in(served: Served) -> None:
+    await create(served, name="one")
+    await served.service.stop_sandbox("one")
+    outputs: list[bytes] = []
+
+    async def want_in() -> None:
+        outputs.append((await (await served.service.guest("one")).exec(["echo", "awake"])).stdout)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(20):
+            tasks.start_soon(want_in)
+    assert outputs == [b"awake\n"] * 20
+    assert served.engine.starts == 1
+
+
+async def test_stopping_twice_and_starting_what_runs_are_conflicts_that_name_what_is_possible(served: Served) -> None:
+    await create(served, name="one")
+    with pytest.raises(Conflict, match="cannot start") as caught:
+        await served.service.start_sandbox("one")
+    assert caught.value.hint == "possible now: destroy, stop"
+    await served.service.stop_sandbox("one")
+    with pytest.raises(Conflict, match="cannot stop") as caught:
+        await served.service.stop_sandbox("one")
+    assert caught.value.code == "illegal-transition"
+    await served.service.destroy("one")
+    assert await left(served) == NOTHING
+    for use in (served.service.stop_sandbox, served.service.start_sandbox):
+        with pytest.raises(NotFound):
+            await use("one")

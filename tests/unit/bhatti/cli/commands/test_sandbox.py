@@ -109,6 +109,17 @@ def test_several_are_removed_at_once_and_a_failure_does_not_keep_the_rest(bhatti
     assert bhatti("rm", "--force", "nobody", "--json").json() == {"nobody": "absent"}
 
 
+def test_a_sandbox_is_put_to_sleep_and_woken(bhatti: Bhatti, name: str) -> None:
+    bhatti("create", name)
+    assert bhatti("stop", name).out == "stopped\n"
+    assert "stopped (cold)" in bhatti("inspect", name).out
+    assert bhatti("start", name).out.startswith("restored")
+    assert bhatti("stop", name, "--json").json()["status"] == "stopped"
+    assert bhatti("start", name, "--json").json()["status"] == "running"
+    done = bhatti("start", name)
+    assert (done.code, "possible now: destroy, stop" in done.err) == (5, True)
+
+
 def test_removing_one_says_so(bhatti: Bhatti, name: str) -> None:
     bhatti("create", name)
     assert bhatti("rm", name).out == "destroyed\n"
