@@ -142,7 +142,7 @@ def _identity(agent: Agent, connection: Connection, payload: bytes) -> None:
 def _resumed(agent: Agent, connection: Connection, payload: bytes) -> None:
     resumed = Resumed.from_json(payload)
     apply_resumed(agent.config, resumed)
-    closed = agent.drop_others(connection)
+    closed = 0 if resumed.keep_connections else agent.drop_others(connection)
     answer = ResumedResponse(generation=agent.config.generation, closed_connections=closed)
     connection.send(FrameType.RESUMED_RESP, answer.to_json())
 

@@ -21,7 +21,7 @@ EVENTS = ("Accept", "application/x-ndjson")
 
 
 class Client:
-    """A caller of one daemon, over one connection that is kept open; close it, or use `with`. Not for several threads at once."""
+    """A caller of one daemon, over one connection that is kept open: use `with`, or `close`. One thread at a time."""
 
     def __init__(self, endpoint: Endpoint, *, timeout_s: float | None = None) -> None:
         self.endpoint = endpoint
