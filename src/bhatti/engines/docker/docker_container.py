@@ -1,0 +1,97 @@
+"""A container as Docker has it: what it says of it, its output, its end. Knows nothing of agents and records."""
+
+import logging
+
+from bhatti.engines.base import CauseOfDeath
+from bhatti.engines.docker import console, death
+from bhatti.engines.docker.api import DockerApi
+from bhatti.engines.docker.api_types import ContainerConfig, ContainerInfo
+from bhatti.engines.docker.container import LABEL_SANDBOX
+from bhatti.errors import BhattiError, NotFound
+
+log = logging.getLogger(__name__)
+
+
+class DockerContainer:
+    """The container of one sandbox; `reference` is Docker's id of it, or before that is known, its name."""
+
+    def __init__(self, api: DockerApi, reference: str, sandbox_id: str) -> None:
+        self.reference = reference
+        self._api = api
+        self._sandbox_id = sandbox_id
+
+    async def create(self, config: ContainerConfig) -> str:
+        """Make it under the name it is known by so far; return Docker's id."""
+        self.reference = await self._api.create_container(self.reference, config)
+        return self.reference
+
+    async def start(self) -> None:
+        """Start its init."""
+        await self._api.start_container(self.reference)
+
+    async def stop(self, grace_s: float, *, paused: bool) -> None:
+        """Ask its init to end, kill it after `grace_s`."""
+        if paused:
+            # A frozen process takes no signal: it would be killed when the time is up.
+            await self._api.unpause_container(self.reference)
+        await self._api.stop_container(self.reference, grace_s)
+
+    async def end_quietly(self) -> None:
+        """End its processes at once, if there are any; it stays. Never raises a `BhattiError`."""
+        try:
+            await self._api.stop_container(self.reference, 0)
+        except NotFound:
+            return
+        except BhattiError as error:
+            log.error("sandbox %s: its container could not be stopped: %s", self._sandbox_id, error.message)
+
+    async def remove(self) -> None:
+        """End it, and remove it with its disk; nothing happens if there is none."""
+        await self._api.remove_container(self.reference)
+
+    async def set_paused(self, wanted: bool) -> bool:
+        """Freeze it or let it go on; return whether that changed anything."""
+        try:
+            await (self._api.pause_container if wanted else self._api.unpause_container)(self.reference)
+        except BhattiError:
+            # Docker refuses also what has been done before: look which it was.
+            info = await self.inspect()
+            if info is None or not info.state.running or info.state.paused is not wanted:
+                raise
+            return False
+        return True
+
+    async def inspect(self) -> ContainerInfo | None:
+        """Return what Docker says of it; None if there is no such container, or it is another's."""
+        try:
+            info = await self._api.container(self.reference)
+        except NotFound:
+            return None
+        return info if (info.config.labels or {}).get(LABEL_SANDBOX) == self._sandbox_id else None
+
+    async def runs(self) -> bool:
+        """Tell whether it runs, paused or not."""
+        info = await self.inspect()
+        return info is not None and info.state.running
+
+    async def wait_stopped(self) -> None:
+        """Wait until it does not run; raises `NotFound`."""
+        await self._api.wait_stopped(self.reference)
+
+    async def cause_of_death(self, info: ContainerInfo | None, memory_mib: int) -> CauseOfDeath:
+        """Return why it does not run, as `info` has it."""
+        if info is None:
+            return death.removed()
+        return death.cause_of_death(info.state, memory_mib, await self.tail())
+
+    async def tail(self) -> str:
+        """Return the end of its output; empty if Docker has none any more."""
+        try:
+            framed = await self._api.logs(self.reference, console.TAIL_LINES)
+        except BhattiError:
+            return ""
+        return console.tail(console.demultiplex(framed), death.TAIL_BYTES)
+
+    def read_console(self, max_bytes: int) -> str:
+        """Return the last `max_bytes` of its output. Blocks."""
+        return console.tail(console.read_blocking(self._api.socket, self._api.prefix, self.reference), max_bytes)
