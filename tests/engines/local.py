@@ -122,7 +122,7 @@ class LocalEngine(Engine):
     async def status(self, sandbox_id: str) -> Machine:
         record = self._record(sandbox_id)
         if self._alive(record):
-            if _state(record.pid) == "T":
+            if await to_thread.run_sync(_state, record.pid) == "T":
                 return Machine(id=record.id, status=Status.STOPPED, temperature=Temperature.COLD, why="stopped")
             return Machine(
                 id=record.id,
