@@ -61,6 +61,9 @@ class SleepingVm(Vm):
         """Bring a stopped or failed machine up: from its memory, else from its disk, saying why."""
         stages = Stages(progress, "snapshot")
         manifest, obstacle = await anyio.to_thread.run_sync(self._find_snapshot)
+        if self._process is not None:
+            # It died: what led to it leads nowhere now.
+            await self._let_go()
         if manifest is not None:
             try:
                 await self._restore(manifest, stages)

@@ -219,7 +219,15 @@ async def test_a_qemu_killed_while_it_saves_has_failed_and_boots_from_disk(
     assert dead.cause.kind == "killed"
     with pytest.raises(Conflict):
         await engine.ensure_hot("s1")
+    machine = engine._machines["s1"]
+    old, monitor = machine._link, machine._monitor
+    assert old is not None
+    assert monitor is not None
     started = await engine.start("s1")
+    # What led to the dead one is closed, not forgotten.
+    assert machine._link is not old
+    assert old._pool._closed
+    assert monitor.closed
     assert started.how == "disk-boot"
     assert "it had died (qemu was killed by SIGKILL)" in started.why
 
