@@ -69,10 +69,12 @@ def test_exit_does_not_wait_for_a_background_child(connection: Connection) -> No
 
 
 def test_output_of_a_background_child_is_waited_for_as_long_as_it_comes(local: LocalAgent) -> None:
-    # Local, as a slow machine may need longer from one line to the next than the agent waits for.
-    script = "(for i in 1 2 3 4 5; do sleep 0.1; echo $i; done; sleep 30) & exit 3"
+    # Local, and without a process between two lines: a slow machine may need longer for one than the agent waits.
+    fifo = local.path("fifo")
+    pause = "read -t 0.1 -u 9"
+    script = f"mkfifo {fifo}; exec 9<>{fifo}; (for i in 1 2 3 4 5; do {pause}; echo $i; done; sleep 30) & exit 3"
     with local.connect() as connection:
-        result = connection.exec("sh", "-c", script)
+        result = connection.exec("bash", "-c", script)
     assert (result.code, result.stdout) == (3, b"1\n2\n3\n4\n5\n")
 
 

@@ -169,6 +169,8 @@ class QemuMachine(CheckpointedVm):
             return
         with anyio.CancelScope(shield=True):
             self._ending = True
+            # One that has died just now may still be examined, which writes into its directory.
+            await self._post_mortem_done()
             # Before anything is gone: killed from here on, the next engine finishes the removal.
             with suppress(OSError):  # a full disk must not keep anybody from freeing it
                 await self._note(phase=Phase.DESTROYING)
