@@ -11,22 +11,24 @@ log = logging.getLogger(__name__)
 
 
 def answer(error: Exception, request: web.Request, request_id: str) -> web.Response:
-    """Return the answer that tells the caller of `error`; what is nobody's fault but ours goes to the log in full."""
-    if isinstance(error, BhattiError):
-        response = json_response(error.body(request_id), error.http_status)
-        if error.http_status == 503:
-            response.headers["Retry-After"] = "1"
-        return response
+    """Return the answer that tells the caller of `error`."""
     if isinstance(error, web.HTTPException):
         return _of_http(error, request, request_id)
+    told = ours(error, request, request_id)
+    response = json_response(told.body(request_id), told.http_status)
+    if told.http_status == 503:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def ours(error: Exception, request: web.Request, request_id: str) -> BhattiError:
+    """Return `error` if it is one of ours. Anything else is a defect: it goes to the log in full, the caller gets a
+    line and the id under which the log knows it."""
+    if isinstance(error, BhattiError):
+        return error
     log.error("defect in %s %s", request.method, request.path, exc_info=error, extra={"request_id": request_id})
-    body = ErrorBody(
-        error="internal error",
-        code="internal",
-        hint="this is a defect of bhatti; the daemon's log has the details under the request id",
-        request_id=request_id,
-    )
-    return json_response(body, 500)
+    hint = f"this is a defect of bhatti; the daemon's log has the details under {request_id}"
+    return BhattiError("internal error", hint=hint)
 
 
 def _of_http(error: web.HTTPException, request: web.Request, request_id: str) -> web.Response:

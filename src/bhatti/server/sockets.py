@@ -2,19 +2,16 @@
 
 import asyncio
 import contextlib
-import logging
 import weakref
 from collections.abc import AsyncIterator
 
 import anyio
 from aiohttp import WSCloseCode, web
 
-from bhatti.errors import BhattiError
 from bhatti.operations import types
 from bhatti.server.call import Call
+from bhatti.server.failures import ours
 from bhatti.server.guest import explained
-
-log = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 1 << 20
 """One message holds at most what one frame of the guest's wire can carry."""
@@ -69,13 +66,10 @@ async def keep_alive(socket: web.WebSocketResponse) -> None:
 
 
 async def told(call: Call, error: Exception) -> types.Event:
-    """Return the event that says what ended the conversation; what is a defect of ours goes to the log in full."""
-    told = error if isinstance(error, ConnectionError) else await explained(call, error)
-    if isinstance(told, BhattiError):
-        return types.Event.of(told)
-    if not isinstance(told, ConnectionError):
-        log.error("defect in %s", call.request.path, exc_info=told, extra={"request_id": call.request_id})
-    return types.Event(type="error", error="internal error", code="internal", hint=f"request id {call.request_id}")
+    """Return the event that says what ended the conversation."""
+    if isinstance(error, ConnectionError):  # the caller has left: nobody will hear it
+        return types.Event(type="error", error="the caller has left", code="connection-lost")
+    return types.Event.of(ours(await explained(call, error), call.request, call.request_id))
 
 
 async def say(socket: web.WebSocketResponse, text: str) -> None:

@@ -10,12 +10,13 @@ import anyio
 import msgspec
 from aiohttp import WSMsgType, web
 
-from bhatti.errors import BhattiError, InvalidRequest
+from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import ExecStream, Exit, GuestLink, Stderr, Stdout
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler, decoded
 from bhatti.server.events import EventStream
-from bhatti.server.guest import entered
+from bhatti.server.failures import ours
+from bhatti.server.guest import entered, explained
 from bhatti.server.sockets import accepted, keep_alive, say, told
 from bhatti.server.tasks import together
 from lohar.wire.frames import FrameType
@@ -79,8 +80,10 @@ async def _streamed(call: Call, link: GuestLink, request: types.ExecRequest) -> 
                     await events.send(_exit_event(event))
                 elif text := encoders[type(event)](event.data, False):
                     await events.send(types.ExecEvent(type=_name(type(event)), data=text))
-        except BhattiError as err:
-            await events.send(types.ExecEvent.of(err))
+        except ConnectionError:  # the caller has left
+            raise
+        except Exception as err:
+            await events.send(types.ExecEvent.of(ours(await explained(call, err), call.request, call.request_id)))
     return await events.end()
 
 

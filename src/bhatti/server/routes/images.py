@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 import anyio
 from aiohttp import web
 
-from bhatti.errors import BhattiError
 from bhatti.operations import table, types
 from bhatti.server.backend import BuildCallback
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
+from bhatti.server.failures import ours
 from bhatti.server.tasks import together
 
 WAITING = 256
@@ -63,8 +63,8 @@ async def _made(call: Call, make: Make) -> types.Image | web.StreamResponse:
         tasks.start_soon(tell)
         try:
             last = types.BuildEvent(type="image", image=await make(on_progress))
-        except BhattiError as err:
-            last = types.BuildEvent.of(err)
+        except Exception as err:
+            last = types.BuildEvent.of(ours(err, call.request, call.request_id))
     await stream.send(last)
     return await stream.end()
 

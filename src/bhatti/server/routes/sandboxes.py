@@ -3,10 +3,10 @@
 import anyio
 from aiohttp import web
 
-from bhatti.errors import BhattiError
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
+from bhatti.server.failures import ours
 from bhatti.server.tasks import together
 
 
@@ -38,8 +38,8 @@ async def _create_told(call: Call, request: types.SandboxCreate) -> web.StreamRe
         tasks.start_soon(tell)
         try:
             last = types.CreateEvent(type="sandbox", sandbox=await call.backend.create(request, on_stage))
-        except BhattiError as err:
-            last = types.CreateEvent.of(err)
+        except Exception as err:
+            last = types.CreateEvent.of(ours(err, call.request, call.request_id))
     await stream.send(last)
     return await stream.end()
 

@@ -85,3 +85,17 @@ async def test_a_caller_who_leaves_gets_no_sandbox(own: Served, headers: dict[st
         await anyio.lowlevel.checkpoint()
     assert len(await own.engine.list()) == 1
     assert await own.journal.intents() == []
+
+
+async def test_a_defect_in_the_middle_of_a_stream_is_its_last_event(
+    own: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def create(*arguments: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr(own.service, "create", create)
+    async with own.http.post("/sandboxes", json={"name": "two"}, headers=EVENTS) as response:
+        (event,) = [json.loads(line) async for line in response.content]
+    assert (event["type"], event["code"], event["error"]) == ("error", "internal", "internal error")
+    assert response.headers["X-Request-Id"] in event["hint"]
+    assert "oops" in caplog.text
