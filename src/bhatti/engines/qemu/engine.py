@@ -124,7 +124,11 @@ class QemuEngine(Engine):
             except (EngineFailure, Unavailable) as error:
                 why = f"its fork did not come up: {error.message}"
                 log.warning("sandbox %s: %s", spec.id, why)
-        return await self._make(spec, lambda machine, tell: machine.boot(tell, why=why), progress)
+        made = await self._make(spec, lambda machine, tell: machine.boot(tell, why=why), progress)
+        if mold is None and self.settings.fork and fork_obstacle(spec) is None:
+            # Not before: two machines that boot at once take twice as long, and somebody waits for this one.
+            self._golden.ensure_soon(spec)
+        return made
 
     async def prepare(self, spec: SandboxSpec) -> None:
         """See `Engine.prepare`."""
@@ -284,7 +288,6 @@ class QemuEngine(Engine):
         found = await anyio.to_thread.run_sync(self._golden.find, spec)
         if isinstance(found, Mold):
             return found, ""
-        self._golden.ensure_soon(spec)
         return None, f"the first of its image and shape: {found}"
 
     async def _fork(self, machine: QemuMachine, mold: Mold, progress: ProgressCallback) -> None:
