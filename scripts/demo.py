@@ -2,7 +2,8 @@
 
 Builds the images (once), starts a daemon of its own on a private socket, creates a sandbox and works in it: uploads
 this repository's source, runs the tests of the wire inside the guest, reads the result back, fetches a page from a web
-server in the guest through the tunnel. Removes everything it started, unless told to `--keep` it.
+server in the guest through the tunnel, puts the sandbox to sleep and wakes it, and makes another one by a fork. Removes
+everything it started, unless told to `--keep` it.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from bhatti.sdk.endpoint import Endpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "demo"
+ANOTHER = "demo-2"
 TEST_LIBRARIES = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")
 """Taken from the virtual environment, as Debian's Python on both sides is the same: the guest needs no network."""
 
@@ -153,8 +155,15 @@ def work(demo: Demo) -> None:
         raise SystemExit(f"demo: the page through the tunnel was {fetched!r}, not {page!r}")
 
     guest = demo.bhatti("exec", NAME, "--", "uname", "-sr").decode().strip()
-    with demo.timed("destroy"):
-        demo.bhatti("rm", NAME)
+    with demo.timed("stop, memory to disk"):
+        demo.bhatti("stop", NAME)
+    with demo.timed("exec true, waking it from disk"):
+        demo.bhatti("exec", NAME, "--", "true")
+    began = time.monotonic()
+    another = json.loads(demo.bhatti("create", ANOTHER, "--cpus", "1", "--memory", "512", "--json"))
+    demo.timings.append((f"create another like it: {another['how']}", time.monotonic() - began))
+    with demo.timed("destroy both"):
+        demo.bhatti("rm", NAME, ANOTHER)
     report(demo, created, guest, f"{suite.get('tests')} wire tests passed inside the guest")
 
 
