@@ -49,17 +49,27 @@ class DockerContainer:
         """End it, and remove it with its disk; nothing happens if there is none."""
         await self._api.remove_container(self.reference)
 
-    async def set_paused(self, wanted: bool) -> bool:
-        """Freeze it or let it go on; return whether that changed anything."""
+    async def set_paused(self, wanted: bool, *, believed: bool) -> bool:
+        """Freeze it or let it go on; return whether that changed anything. `believed` is what it is, as far as we know.
+
+        Docker refuses what it thinks has been done before. It may be wrong: it changes its mind by events that come
+        late, so that a pause soon after an unpause ends as "not paused" in its books and frozen in fact. Where it
+        contradicts us, both are done in turn, which leads to what is wanted whoever was right.
+        """
         try:
-            await (self._api.pause_container if wanted else self._api.unpause_container)(self.reference)
+            await self._freeze(wanted)
         except BhattiError:
-            # Docker refuses also what has been done before: look which it was.
             info = await self.inspect()
             if info is None or not info.state.running or info.state.paused is not wanted:
                 raise
-            return False
+            if believed is wanted:
+                return False
+            await self._freeze(not wanted)
+            await self._freeze(wanted)
         return True
+
+    async def _freeze(self, wanted: bool) -> None:
+        await (self._api.pause_container if wanted else self._api.unpause_container)(self.reference)
 
     async def inspect(self) -> ContainerInfo | None:
         """Return what Docker says of it; None if there is no such container, or it is another's."""

@@ -128,7 +128,7 @@ class DockerEngine(Engine):
                 await machine.remove()
                 del self._machines[spec.id]
             raise
-        return await machine.look()
+        return machine.described()
 
     async def destroy(self, sandbox_id: str) -> None:
         """See `Engine.destroy`. Volumes stay."""
@@ -143,14 +143,14 @@ class DockerEngine(Engine):
         machine = self._machine(sandbox_id)
         with anyio.CancelScope(shield=True):
             await machine.pause()
-        return await machine.look()
+        return machine.described()
 
     async def resume(self, sandbox_id: str) -> Machine:
         """See `Engine.resume`. The clock needs no setting: it is the host's."""
         machine = self._machine(sandbox_id)
         with anyio.CancelScope(shield=True):
             await machine.resume()
-        return await machine.look()
+        return machine.described()
 
     async def stop(self, sandbox_id: str, *, memory: bool = True) -> Machine:
         """See `Engine.stop`. Containers cannot keep their memory, so it must be given up expressly."""
@@ -163,7 +163,7 @@ class DockerEngine(Engine):
             )
         with anyio.CancelScope(shield=True):
             await machine.stop()
-        return await machine.look()
+        return machine.described()
 
     async def start(
         self, sandbox_id: str, *, require_memory: bool = False, progress: ProgressCallback | None = None
@@ -171,7 +171,7 @@ class DockerEngine(Engine):
         """See `Engine.start`. It is always a disk boot."""
         machine = self._machine(sandbox_id)
         await machine.start(progress or _nobody_asked, require_memory=require_memory)
-        return await machine.look()
+        return machine.described()
 
     async def ensure_hot(self, sandbox_id: str) -> Machine:
         """See `Engine.ensure_hot`."""

@@ -45,6 +45,9 @@ log = logging.getLogger(__name__)
 LAST_GASP_S = 5.0
 """From the death of a container's init to Docker's knowing of it: milliseconds, on a busy host more."""
 
+PROBE_S = 0.5
+"""For an agent that is not frozen to answer: under a millisecond, on a host with many starting at once some ten."""
+
 SETTLED = frozenset({Phase.RUNNING, Phase.STOPPED, Phase.FAILED})
 """Phases in which nothing of ours is under way, so that a difference is news."""
 
@@ -197,12 +200,15 @@ class DockerMachine:
                     info = await self._docker.inspect()
                 except (Unavailable, MissingDependency) as error:
                     # The container does not need Docker to go on, nor do we to reach it.
-                    why = f"Docker does not answer: {error.message}"
-                    return describe(self.record, paused=self._paused, why=why)
+                    return self.described(f"Docker does not answer: {error.message}")
                 if changes == self._changes:
                     await self._take(info)
                     break
-        return describe(self.record, paused=self._paused, why=self.record.why)
+        return self.described()
+
+    def described(self, why: str = "") -> Machine:
+        """Return it as it was when it was last changed or looked at."""
+        return describe(self.record, paused=self._paused, why=why or self.record.why)
 
     async def reconsider(self) -> None:
         """Look, because Docker says that something has happened to it. Never raises."""
@@ -267,7 +273,7 @@ class DockerMachine:
         try:
             stages.begin("start")
             await self._docker.start()
-            self._starting = True
+            self._starting, self._paused = True, False
             stages.begin("agent")
             info = await self._docker.inspect()
             if info is None or not info.state.running:
@@ -332,7 +338,19 @@ class DockerMachine:
             self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=info.address or "")
             await self._note(phase=Phase.RUNNING, how="disk-boot", why="somebody started its container by hand")
             self._open_link()
-        self._paused = info is not None and info.state.paused
+        if info is None or self.record.phase is not Phase.RUNNING:
+            self._paused = False
+        elif info.state.paused is not self._paused:
+            # Docker's books may be wrong (see `DockerContainer.set_paused`): who answers is not frozen.
+            self._paused = not await self._answers()
+
+    async def _answers(self) -> bool:
+        """Tell whether the agent answers at once."""
+        if self._link is not None:
+            with anyio.move_on_after(PROBE_S), suppress(BhattiError):
+                await self._link.activity()
+                return True
+        return False
 
     async def _fail(self, cause: CauseOfDeath) -> None:
         log.warning("sandbox %s died: %s", self.spec.id, cause.detail)
@@ -349,7 +367,7 @@ class DockerMachine:
             raise self.not_running("running")
         self._changing = True
         try:
-            changed = await self._docker.set_paused(wanted)
+            changed = await self._docker.set_paused(wanted, believed=self._paused)
             self._paused = wanted
             return changed
         finally:

@@ -39,23 +39,34 @@ async def test_it_is_the_sandboxs_own_or_none(kept: DockerContainer, api: Docker
 
 
 async def test_pausing_twice_changes_nothing(kept: DockerContainer) -> None:
-    assert [await kept.set_paused(True), await kept.set_paused(True)] == [True, False]
-    assert [await kept.set_paused(False), await kept.set_paused(False)] == [True, False]
+    assert await kept.set_paused(True, believed=False)
+    assert not await kept.set_paused(True, believed=True)
+    assert await kept.set_paused(False, believed=True)
+    assert not await kept.set_paused(False, believed=False)
     assert await kept.runs()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_where_docker_contradicts_us_it_ends_as_wanted(kept: DockerContainer, wanted: bool) -> None:
+    await kept.set_paused(wanted, believed=not wanted)
+    assert await kept.set_paused(wanted, believed=not wanted), "done again, as it was believed to be otherwise"
+    info = await kept.inspect()
+    assert info is not None
+    assert info.state.paused is wanted
 
 
 async def test_one_that_does_not_run_cannot_be_paused(kept: DockerContainer) -> None:
     await kept.end_quietly()
     for wanted in (True, False):
         with pytest.raises(BhattiError):
-            await kept.set_paused(wanted)
+            await kept.set_paused(wanted, believed=not wanted)
 
 
 async def test_a_paused_one_is_stopped_without_waiting_for_what_cannot_answer(api: DockerApi) -> None:
     obedient = await make(api, "/bin/sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.01; done")
     try:
         await obedient.start()
-        await obedient.set_paused(True)
+        await obedient.set_paused(True, believed=False)
         with anyio.fail_after(10):
             await obedient.stop(60, paused=True)
         info = await obedient.inspect()
