@@ -11,33 +11,47 @@ from contextlib import suppress
 
 from lohar.wire.messages import OomKill
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from lohar.loop import Loop
+
 ROOT = "/sys/fs/cgroup"
 FOLDER = "bhatti"
 
 
+RECLAIM_S = 0.05
+"""How long a group rests before it is looked at. That takes the kernel a while (reading `cpu.stat` sums up over CPUs:
+1.3 ms in an emulated guest), and must not be what the next command waits for."""
+
+MANY = 64
+"""Groups from which on one is looked at at once rather than another one made."""
+
+
 class CommandGroups:
-    """Makes the groups, in `folder`. `kernel_log` is a descriptor of /dev/kmsg, or -1.
+    """Makes the groups, in `folder`. `kernel_log` is a descriptor of /dev/kmsg, or -1; `loop` runs what can wait.
 
     An empty group is used again for a later command: making one costs several times what entering one does, and one
     that was removed lives on in the kernel for as long as there is a page in the cache that was charged to it.
     """
 
-    def __init__(self, folder: str, kernel_log: int = -1) -> None:
+    def __init__(self, folder: str, kernel_log: int = -1, loop: Loop | None = None) -> None:
         self._folder = folder
         self._kernel_log = kernel_log
+        self._loop = loop
         self._made = 0
-        self._empty: list[str] = []
-        self._left: list[str] = []
-        """Groups whose command has ended while background processes of it live on."""
+        self._empty: list[CommandGroup] = []
+        self._used: list[CommandGroup] = []
+        """Groups whose command has ended; background processes of it may live on."""
+        self._due = False
         self._victims: dict[str, tuple[str, int]] = {}
         """Whom the kernel chose, by the group as its log names it. One for each group at most, as groups are few."""
 
     def create(self) -> CommandGroup | None:
         """Return a group without processes; None if the kernel refuses (the command runs all the same)."""
-        if not self._empty:
-            self._sweep()
+        if not self._empty and self._made >= MANY:
+            self.reclaim()
         if self._empty:
-            return CommandGroup(self, self._empty.pop())
+            return self._empty.pop()
         path = f"{self._folder}/c{self._made + 1}"
         try:
             os.mkdir(path)
@@ -51,14 +65,19 @@ class CommandGroups:
             _write(f"{path}/memory.oom.group", b"1")
         return CommandGroup(self, path)
 
-    def give_back(self, path: str) -> None:
-        """Take a group back, now or once its last process has gone."""
-        (self._left if _read(f"{path}/cgroup.procs") else self._empty).append(path)
+    def give_back(self, group: CommandGroup) -> None:
+        """Take a group back, to be used again some time after its last process has gone."""
+        self._used.append(group)
+        if self._loop is not None and not self._due:
+            self._due = True
+            self._loop.call_later(RECLAIM_S, self.reclaim)
 
-    def _sweep(self) -> None:
-        left, self._left = self._left, []
-        for path in left:
-            self.give_back(path)
+    def reclaim(self) -> None:
+        """Find the groups that have become empty."""
+        self._due = False
+        used, self._used = self._used, []
+        for group in used:
+            (self._empty if group.renew() else self._used).append(group)
 
     def victim(self, path: str) -> tuple[str, int]:
         """Return name and pid of the process that the kernel chose in the group `path`; empty if its log is silent."""
@@ -78,16 +97,25 @@ class CommandGroups:
 
 
 class CommandGroup:
-    """The group of one command."""
+    """The group of one command at a time."""
 
     __slots__ = ("_groups", "_kills_before", "_usec_before", "path")
 
     def __init__(self, groups: CommandGroups, path: str) -> None:
         self._groups = groups
         self.path = path
-        # The kernel counts for the group's whole life, which began with other commands.
+        # The kernel counts for the group's whole life, not for that of a command.
+        self._kills_before = 0
+        self._usec_before = 0
+        self.renew()
+
+    def renew(self) -> bool:
+        """Forget what was counted so far; True if no process is left, so that another command can have the group."""
+        if _read(f"{self.path}/cgroup.procs"):
+            return False
         self._kills_before = self._kills()
         self._usec_before = self._usec()
+        return True
 
     def _kills(self) -> int:
         return read_keys(f"{self.path}/memory.events").get("oom_kill", 0)
@@ -127,10 +155,10 @@ class CommandGroup:
 
     def close(self) -> None:
         """Give the group up, to be used again when it is empty."""
-        self._groups.give_back(self.path)
+        self._groups.give_back(self)
 
 
-def open_groups(root: str = ROOT, kernel_log: str = "/dev/kmsg") -> CommandGroups | None:
+def open_groups(root: str = ROOT, kernel_log: str = "/dev/kmsg", loop: Loop | None = None) -> CommandGroups | None:
     """Prepare the directory for commands' groups below `root`; None where cgroup2 is missing or not ours to write."""
     folder = f"{root}/{FOLDER}"
     if not os.path.exists(f"{root}/cgroup.controllers"):
@@ -148,7 +176,7 @@ def open_groups(root: str = ROOT, kernel_log: str = "/dev/kmsg") -> CommandGroup
     with suppress(OSError):
         log = os.open(kernel_log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.lseek(log, 0, os.SEEK_END)
-    return CommandGroups(folder, log)
+    return CommandGroups(folder, log, loop)
 
 
 def parse_victim(record: bytes) -> tuple[str, str, int] | None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from lohar.reaper import Reaper
     from lohar.wire.messages import OomKill
 
+KILLED = 128 + signal.SIGKILL
+
 GRACE_S = 2.0
 """How long a terminal's program may take to obey KILL's SIGHUP and SIGTERM: a shell needs milliseconds, an editor that
 saves a little more; nobody waits longer for something asked to go."""
@@ -144,7 +146,8 @@ class Child:
         self.status = status
         if self._forced and os.WIFEXITED(status):
             self.reason = None  # it ended by itself before our SIGKILL arrived
-        if self._group is not None:
+        # In vain for any other end, as the kernel kills such a group as a whole; asking costs a millisecond.
+        if self._group is not None and self.code == KILLED:
             self.oom = self._group.oom_kill()
         if self.reason is None:
             if self.oom is not None:

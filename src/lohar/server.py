@@ -80,7 +80,7 @@ def serve(
     if config.pid1:
         from lohar.cgroups import open_groups
 
-        groups = open_groups()
+        groups = open_groups(loop=loop)
     else:
         become_subreaper()
     agent = Agent(loop, reaper, Launcher(exempt=config.pid1), config, groups)

@@ -11,10 +11,15 @@ from tests.agent.agents import RemoteAgent, wait_until
 from lohar.wire.frames import FrameType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.agent.agents import Agent
     from tests.agent.client import Connection
 
 HOG = "held = []\nwhile True: held.append(bytearray(1 << 20))"
+
+LIMIT = "/sys/fs/cgroup/bhatti/memory.max"
+LIMIT_BYTES = 100 << 20
 
 
 @pytest.fixture
@@ -25,29 +30,43 @@ def machine(agent: Agent) -> RemoteAgent:
     return agent
 
 
-def test_a_command_that_eats_all_memory_is_killed_and_it_is_said(machine: RemoteAgent, connection: Connection) -> None:
-    before = machine.facts()["oom_kills"]
+@pytest.fixture
+def scarce(machine: RemoteAgent) -> Iterator[RemoteAgent]:
+    """A machine whose commands may use little memory. Without a limit, all of the machine's memory would have to be
+    eaten: an emulated kernel without memory was seen to spend minutes on tidying it up.
+    """
+
+    def limit(value: object) -> None:
+        with machine.connect() as connection:
+            assert connection.exec("sh", "-c", f"echo {value} >{LIMIT}", user="root").code == 0
+
+    limit(LIMIT_BYTES)
+    yield machine
+    limit("max")
+
+
+def test_a_command_that_eats_all_memory_is_killed_and_it_is_said(scarce: RemoteAgent, connection: Connection) -> None:
+    before = scarce.facts()["oom_kills"]
     result = connection.exec("python3", "-c", HOG, exit_info=True, patience_s=60)
     assert result.code == 137
     assert result.info["reason"] == "oom"
     assert result.info["oom"]["victim"] == "python3"
     assert result.info["oom"]["pid"] > 1
+    assert result.info["oom"]["limit_bytes"] == LIMIT_BYTES
     # The agent and its connection are as they were.
     assert connection.exec("echo", "alive").stdout == b"alive\n"
-    assert machine.facts()["oom_kills"] > before
+    assert scarce.facts()["oom_kills"] > before
 
 
-def test_a_grandchild_that_eats_all_memory_takes_its_command_along(
-    machine: RemoteAgent, connection: Connection
-) -> None:
+def test_a_grandchild_that_eats_all_memory_takes_its_command_along(scarce: RemoteAgent, connection: Connection) -> None:
     script = f"python3 -c '{HOG}' | cat; echo not reached; sleep 60"
     result = connection.exec("sh", "-c", script, exit_info=True, patience_s=60)
     assert (result.code, result.info["reason"], result.info["oom"]["victim"]) == (137, "oom", "python3")
     assert b"not reached" not in result.stdout
 
 
-def test_another_command_survives_the_want_of_memory(machine: RemoteAgent, connection: Connection) -> None:
-    with machine.connect() as other:
+def test_another_command_survives_the_want_of_memory(scarce: RemoteAgent, connection: Connection) -> None:
+    with scarce.connect() as other:
         other.start("sh", "-c", "echo started; read line; echo got $line")
         other.read_until(b"started")
         assert connection.exec("python3", "-c", HOG, exit_info=True, patience_s=60).info["reason"] == "oom"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lohar.cgroups import ROOT, CommandGroups, open_groups, parse_victim, read_keys, read_number
+from lohar.cgroups import MANY, ROOT, CommandGroups, open_groups, parse_victim, read_keys, read_number
+from lohar.loop import Loop
 from lohar.wire.messages import OomKill
 
 
@@ -101,9 +102,9 @@ def test_an_empty_group_is_used_again_and_counts_anew(tree: Path) -> None:
     assert first.oom_kill() is not None
     assert first.cpu_ms() == 5
     first.close()
+    groups.reclaim()
     second = groups.create()
-    assert second is not None
-    assert second.path == first.path
+    assert second is first
     assert (second.oom_kill(), second.cpu_ms()) == (None, 0)
     (Path(first.path) / "cpu.stat").write_text("usage_usec 8000\n")
     assert second.cpu_ms() == 3
@@ -115,13 +116,33 @@ def test_a_group_with_processes_is_used_again_when_they_have_gone(tree: Path) ->
     assert first is not None
     (Path(first.path) / "cgroup.procs").write_text("812\n")
     first.close()
-    second = groups.create()
-    assert second is not None
-    assert second.path != first.path
+    groups.reclaim()
+    assert groups.create() is not first
     (Path(first.path) / "cgroup.procs").write_text("")
-    third = groups.create()
-    assert third is not None
-    assert third.path == first.path
+    groups.reclaim()
+    assert groups.create() is first
+
+
+def test_groups_are_looked_at_later_when_nobody_waits(tree: Path) -> None:
+    loop = Loop()
+    groups = CommandGroups(str(tree), loop=loop)
+    first, second = groups.create(), groups.create()
+    assert first is not None
+    assert second is not None
+    first.close()
+    second.close()
+    assert groups.create() not in (first, second)
+    while groups.create() not in (first, second):
+        loop.turn(0.1)
+    loop.close()
+
+
+def test_of_many_groups_an_empty_one_is_looked_for_at_once(tree: Path) -> None:
+    groups = CommandGroups(str(tree))
+    made = [groups.create() for _ in range(MANY)]
+    assert made[0] is not None
+    made[0].close()
+    assert groups.create() is made[0]
 
 
 def test_a_group_that_an_agent_before_us_has_left_is_taken(tree: Path) -> None:
