@@ -163,13 +163,15 @@ class RemoteAgent(Agent):
         self.sh(f"mkdir -p {shlex.quote(self.directory)}")
 
     def connect(self) -> Connection:
-        connection = Connection(socket.create_connection((self._host, self._ports[0]), timeout=START_PATIENCE_S))
+        connection = Connection(
+            socket.create_connection((self._host, self._ports[0]), timeout=START_PATIENCE_S * SLOWNESS)
+        )
         if self._token is not None:
             connection.send(FrameType.AUTH, self._token.encode())
         return connection
 
     def connect_forward(self) -> socket.socket:
-        sock = socket.create_connection((self._host, self._ports[1]), timeout=START_PATIENCE_S)
+        sock = socket.create_connection((self._host, self._ports[1]), timeout=START_PATIENCE_S * SLOWNESS)
         if self._token is not None:
             sock.sendall(encode(FrameType.AUTH, self._token.encode()))
         return sock
