@@ -79,8 +79,12 @@ def test_control_c_interrupts_the_foreground(connection: Connection) -> None:
 
 def test_job_control_works(connection: Connection) -> None:
     connection.open_session("bash", "--norc", env={"PS1": "$ "})
-    connection.type("sh -c 'echo run''ning; sleep 60'\n")
+    # As a person would, one thing after the other: what is typed while a shell sets its terminal up may be dropped.
+    connection.read_until(b"$ ")
+    connection.type("sh -c 'echo run''ning; exec cat'\n")
     connection.read_until(b"running\r\n")
+    connection.type("hello\n")
+    connection.read_until(b"hello\r\nhello\r\n")
     connection.type("\x1a")
     connection.read_until(b"Stopped")
     connection.type("echo ba''ck\n")
