@@ -33,6 +33,7 @@ from bhatti.engines.docker.files import (
 from bhatti.engines.docker.host import DockerHost
 from bhatti.engines.docker.images import FoundImage
 from bhatti.engines.docker.process import has_ended
+from bhatti.engines.docker.readiness import Waiting
 from bhatti.engines.docker.record import STATUSES, ContainerRecord, Phase, describe, write_record
 from bhatti.engines.stages import Stages
 from bhatti.errors import BhattiError, Conflict, EngineFailure, GuestTimeout, MissingDependency, NotFound, Unavailable
@@ -270,18 +271,19 @@ class DockerMachine:
     async def _start(self, stages: Stages) -> None:
         """Start the container and wait for its agent. On failure it does not run."""
         self._ended = anyio.Event()
+        waiting = Waiting(self._open_link(), self._host.settings.boot_timeout_s)
+        failure: BhattiError | None = None
         try:
-            stages.begin("start")
-            await self._docker.start()
-            self._starting, self._paused = True, False
-            stages.begin("agent")
-            info = await self._docker.inspect()
-            if info is None or not info.state.running:
-                raise await self._boot_failure(info)
-            address = info.address if self._host.network.bridged else None
-            self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=address or "")
-            await self._wait_for_agent(self._open_link())
-            stages.end()
+            async with anyio.create_task_group() as tasks:
+                # From now on: the agent is up before Docker has told us that its container runs.
+                tasks.start_soon(waiting.run)
+                try:
+                    await self._bring_up(stages, waiting)
+                except BhattiError as error:
+                    failure = error
+                tasks.cancel_scope.cancel()
+            if failure is not None:
+                raise failure
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._close_link()
@@ -290,33 +292,27 @@ class DockerMachine:
         finally:
             self._starting = False
 
-    async def _wait_for_agent(self, link: GuestLink) -> None:
-        """Wait until the agent answers, but no longer than its container lives."""
-        timeout_s = self._host.settings.boot_timeout_s
-        failure: BhattiError | None = None
-
-        async def watch(scope: anyio.CancelScope) -> None:
-            await self._ended.wait()
-            scope.cancel()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch, tasks.cancel_scope)
-            try:
-                await link.wait_ready(timeout_s=timeout_s)
-            except BhattiError as error:
-                failure = error
-            tasks.cancel_scope.cancel()
-        if self._ended.is_set() or failure is not None:
-            info = await self._docker.inspect()
-            if info is None or not info.state.running:
-                raise await self._boot_failure(info)
-        if isinstance(failure, GuestTimeout):
-            raise boot_errors.silent(self.spec, timeout_s, await self._docker.tail()) from failure
-        if failure is not None:
-            raise failure
-
-    async def _boot_failure(self, info: ContainerInfo | None) -> BhattiError:
-        return boot_errors.died(self.spec, await self._docker.cause_of_death(info, self.spec.memory_mib))
+    async def _bring_up(self, stages: Stages, waiting: Waiting) -> None:
+        stages.begin("start")
+        await self._docker.start()
+        self._starting, self._paused = True, False
+        stages.begin("agent")
+        info = await self._docker.inspect()
+        if info is not None and info.state.running:
+            await waiting.until(self._ended)
+            if self._ended.is_set() or waiting.failure is not None:
+                info = await self._docker.inspect()
+        if info is None or not info.state.running:
+            cause = await self._docker.cause_of_death(info, self.spec.memory_mib)
+            raise boot_errors.died(self.spec, cause)
+        if isinstance(waiting.failure, GuestTimeout):
+            tail = await self._docker.tail()
+            raise boot_errors.silent(self.spec, waiting.timeout_s, tail) from waiting.failure
+        if waiting.failure is not None:
+            raise waiting.failure
+        address = info.address if self._host.network.bridged else None
+        self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=address or "")
+        stages.end()
 
     async def _take(self, info: ContainerInfo | None) -> None:
         """Bring what we know up to date with what Docker says."""
