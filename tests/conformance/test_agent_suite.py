@@ -21,6 +21,7 @@ SUITE_TIMEOUT_S = 900
 @pytest.mark.anyio
 @pytest.mark.vm
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
+@pytest.mark.usefixtures("pair")  # the engine's bridge is there before what this test leaves is compared
 async def test_the_agents_suite_passes_inside_a_machine(engine: Engine, create: Create, tmp_path: Path) -> None:
     if not (engine.capabilities.own_kernel and engine.capabilities.bridge_network):
         pytest.skip("the suite reaches the agent over TCP, which takes a machine with an address")
