@@ -69,6 +69,7 @@ def prepare(config_path: str, volumes: Sequence[str] = (), *, root: str = "/") -
     """
     with open(config_path, "rb") as file:
         config = parse(file.read(MAX_CONFIG_BYTES))
+    take_name(config.hostname, root=root)
     machine.ensure_machine_id(root=root)
     config = users.resolve(config, root=root)
     for volume in volumes:
@@ -77,6 +78,32 @@ def prepare(config_path: str, volumes: Sequence[str] = (), *, root: str = "/") -
     os.chdir(root)
     os.umask(0o022)
     return config
+
+
+def take_name(hostname: str, *, root: str = "/") -> None:
+    """Have /etc/hostname and /etc/hosts say `hostname`: a container may have been made before it had a sandbox.
+
+    They are written in place, because they are mounts, which cannot be replaced.
+    """
+    folder = os.path.join(root, "etc")
+    try:
+        with open(f"{folder}/hostname", encoding="utf-8", errors="replace") as file:
+            before = file.read().strip()
+    except FileNotFoundError:
+        return
+    if before in ("", hostname):
+        return
+    for name in ("hostname", "hosts"):
+        with suppress(FileNotFoundError), open(f"{folder}/{name}", "r+", encoding="utf-8", errors="replace") as file:
+            lines = [_renamed(line, before, hostname) for line in file]
+            file.seek(0)
+            file.truncate()
+            file.writelines(lines)
+
+
+def _renamed(line: str, before: str, now: str) -> str:
+    words = line.rstrip("\n").split("\t")
+    return "\t".join([now if word == before else word for word in words]) + "\n"
 
 
 def listen(path: str) -> socket.socket:

@@ -66,6 +66,7 @@ def _docker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is 
         pull=chosen.pull,
         no_new_privileges=chosen.no_new_privileges,
         pids_limit=chosen.pids_limit,
+        pool=chosen.pool,
         boot_timeout_s=chosen.boot_timeout_s,
         stop_timeout_s=chosen.stop_timeout_s,
     )

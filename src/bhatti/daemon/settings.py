@@ -64,6 +64,7 @@ class Docker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     pull: bool = True
     no_new_privileges: bool = True
     pids_limit: Annotated[int, msgspec.Meta(ge=16)] = 4096
+    pool: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
     boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     stop_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.lohar.isolated import SOURCE, run_isolated
 
 from lohar.config import ConfigError
-from lohar.container import listen, prepare, run
+from lohar.container import listen, prepare, run, take_name
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user, which needs root")
 
@@ -120,3 +120,23 @@ sys.exit(run(["/{Path(config).name}", "/run/control.sock", "/run/forward.sock"])
         pid = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
         os.kill(pid, 15)
         assert process.wait(10) == 0
+
+
+def test_a_container_made_before_it_had_a_name_takes_it(root: Path) -> None:
+    (root / "etc/hostname").write_text("ready-1234\n")
+    (root / "etc/hosts").write_text("127.0.0.1\tlocalhost\n172.17.0.2\tready-1234\n10.0.0.1\tready-1234-not\n")
+    inodes = [(root / "etc" / name).stat().st_ino for name in ("hostname", "hosts")]
+    take_name("box", root=str(root))
+    assert (root / "etc/hostname").read_text() == "box\n"
+    assert (root / "etc/hosts").read_text() == "127.0.0.1\tlocalhost\n172.17.0.2\tbox\n10.0.0.1\tready-1234-not\n"
+    assert [(root / "etc" / name).stat().st_ino for name in ("hostname", "hosts")] == inodes, "mounts stay in place"
+
+
+def test_one_that_has_its_name_is_left_alone(root: Path) -> None:
+    take_name("box", root=str(root))
+    assert list((root / "etc").iterdir()) == []
+    (root / "etc/hostname").write_text("box\n")
+    (root / "etc/hostname").chmod(0o444)
+    before = (root / "etc/hostname").stat().st_mtime_ns
+    take_name("box", root=str(root))
+    assert (root / "etc/hostname").stat().st_mtime_ns == before

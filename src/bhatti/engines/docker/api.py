@@ -132,6 +132,10 @@ class DockerApi:
         """Start it, or do nothing if it runs."""
         await self._change("POST", f"/containers/{container}/start")
 
+    async def rename_container(self, container: str, name: str) -> None:
+        """Give it another name; raises `Conflict` if that is taken."""
+        await self._change("POST", f"/containers/{container}/rename", {"name": name})
+
     async def stop_container(self, container: str, grace_s: float) -> None:
         """Ask its init to end, kill it after `grace_s`; return when it has ended. Nothing happens if it has already."""
         await self._change("POST", f"/containers/{container}/stop", {"t": str(round(grace_s))}, CHANGE_S + grace_s)

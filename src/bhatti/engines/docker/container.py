@@ -5,14 +5,13 @@ from pathlib import Path
 
 from bhatti.engines.docker import api_types as types
 from bhatti.engines.docker.console import MAX_LOG_BYTES
+from bhatti.engines.docker.files import CONTROL_SOCKET, FORWARD_SOCKET, Home
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.images import agent_drive
 from bhatti.model.sandbox import SandboxSpec
 
 CONFIG_MOUNT = "/run/bhatti/config"
 LINK_MOUNT = "/run/bhatti/link"
-CONTROL_SOCKET = "control.sock"
-FORWARD_SOCKET = "forward.sock"
 
 ALONE = "none"
 """Docker's name for a network of a loopback and nothing else."""
@@ -20,8 +19,11 @@ ALONE = "none"
 LABEL_INSTANCE = "bhatti.instance"
 """On everything that an engine makes: whose it is."""
 
-LABEL_SANDBOX = "bhatti.sandbox"
+LABEL_HOME = "bhatti.home"
+"""The name of the directory that is mounted in it, which its record has."""
+
 LABEL_NAME = "bhatti.name"
+"""For people: what the sandbox was called when the container was made."""
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID",
@@ -41,8 +43,7 @@ class Surroundings:
     """What a container is given of the host: directories to mount, the network, Docker's names of its volumes."""
 
     agent: Path
-    config: Path
-    link: Path
+    home: Home
     network: str
     volumes: tuple[str, ...]
     instance: str
@@ -70,7 +71,7 @@ def container_config(
         working_dir="/",
         # Whatever an image's check runs, its place would be a program of the user's, not ours.
         healthcheck=types.Healthcheck(test=["NONE"]),
-        labels={LABEL_INSTANCE: around.instance, LABEL_SANDBOX: spec.id, LABEL_NAME: spec.name},
+        labels={LABEL_INSTANCE: around.instance, LABEL_HOME: around.home.directory.name, LABEL_NAME: spec.name},
         host_config=types.HostConfig(
             mounts=_mounts(spec, around),
             tmpfs={"/run": "rw,nosuid,nodev,mode=755"},
@@ -100,8 +101,8 @@ def start_command() -> list[str]:
 def _mounts(spec: SandboxSpec, around: Surroundings) -> list[types.Mount]:
     return [
         types.Mount(type="bind", source=str(around.agent), target=agent_drive.MOUNT_POINT, read_only=True),
-        types.Mount(type="bind", source=str(around.config), target=CONFIG_MOUNT, read_only=True),
-        types.Mount(type="bind", source=str(around.link), target=LINK_MOUNT),
+        types.Mount(type="bind", source=str(around.home.config), target=CONFIG_MOUNT, read_only=True),
+        types.Mount(type="bind", source=str(around.home.link), target=LINK_MOUNT),
         *(
             types.Mount(type="volume", source=source, target=volume.target, read_only=volume.read_only)
             for source, volume in zip(around.volumes, spec.volumes, strict=True)

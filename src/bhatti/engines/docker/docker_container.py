@@ -6,24 +6,31 @@ from bhatti.engines.base import CauseOfDeath
 from bhatti.engines.docker import console, death
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.api_types import ContainerConfig, ContainerInfo
-from bhatti.engines.docker.container import LABEL_SANDBOX
+from bhatti.engines.docker.container import LABEL_HOME
 from bhatti.errors import BhattiError, NotFound
 
 log = logging.getLogger(__name__)
 
 
 class DockerContainer:
-    """The container of one sandbox; `reference` is Docker's id of it, or before that is known, its name."""
+    """The container of one home; `reference` is Docker's id of it, or before that is known, its name."""
 
-    def __init__(self, api: DockerApi, reference: str, sandbox_id: str) -> None:
+    def __init__(self, api: DockerApi, reference: str, home: str) -> None:
         self.reference = reference
         self._api = api
-        self._sandbox_id = sandbox_id
+        self._home = home
 
     async def create(self, config: ContainerConfig) -> str:
         """Make it under the name it is known by so far; return Docker's id."""
         self.reference = await self._api.create_container(self.reference, config)
         return self.reference
+
+    async def rename(self, name: str) -> None:
+        """Give it another name, for people. Never raises a `BhattiError`."""
+        try:
+            await self._api.rename_container(self.reference, name)
+        except BhattiError as error:
+            log.warning("container %s keeps its name: %s", self.reference, error.message)
 
     async def start(self) -> None:
         """Start its init."""
@@ -43,7 +50,7 @@ class DockerContainer:
         except NotFound:
             return
         except BhattiError as error:
-            log.error("sandbox %s: its container could not be stopped: %s", self._sandbox_id, error.message)
+            log.error("container %s could not be stopped: %s", self.reference, error.message)
 
     async def remove(self) -> None:
         """End it, and remove it with its disk; nothing happens if there is none."""
@@ -77,7 +84,7 @@ class DockerContainer:
             info = await self._api.container(self.reference)
         except NotFound:
             return None
-        return info if (info.config.labels or {}).get(LABEL_SANDBOX) == self._sandbox_id else None
+        return info if (info.config.labels or {}).get(LABEL_HOME) == self._home else None
 
     async def runs(self) -> bool:
         """Tell whether it runs, paused or not."""

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,9 +14,11 @@ from bhatti.engines.base import Capabilities, Engine, Finding, Machine, Progress
 from bhatti.engines.docker import doctor
 from bhatti.engines.docker.agent_files import sweep_agents
 from bhatti.engines.docker.api_types import Event
-from bhatti.engines.docker.container import LABEL_INSTANCE, LABEL_SANDBOX
+from bhatti.engines.docker.container import LABEL_HOME, LABEL_INSTANCE
+from bhatti.engines.docker.files import remove_tree
 from bhatti.engines.docker.host import DockerHost, open_host
 from bhatti.engines.docker.machine import DockerMachine
+from bhatti.engines.docker.pool import ReadyPool, can_be_ready
 from bhatti.engines.docker.record import Phase, read_record, wreck
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.docker.volumes import Volumes
@@ -41,6 +44,7 @@ class DockerEngine(Engine):
         self.settings = settings
         self._opened: DockerHost | None = None
         self._machines: dict[str, DockerMachine] = {}
+        self._pool: ReadyPool | None = None
         self._tasks: TaskGroup | None = None
 
     @classmethod
@@ -69,6 +73,11 @@ class DockerEngine(Engine):
         return self._host
 
     @property
+    def ready(self) -> int:
+        """How many ready containers wait for whoever creates a sandbox."""
+        return self._pool.count if self._pool is not None else 0
+
+    @property
     def volumes(self) -> Volumes:
         """The volumes that sandboxes of this engine can have."""
         return self._host.volumes
@@ -78,8 +87,13 @@ class DockerEngine(Engine):
         self._opened = host = await open_host(self.settings)
         log.info("docker %s, runtime %s", host.info.server_version, host.runtime)
         log.info("network %s: %s", host.network.name, host.network.reason)
+        unable = can_be_ready(host) if self.settings.pool else ""
+        if unable:
+            log.warning("no containers are kept ready: %s", unable)
+        self._pool = ReadyPool(host, 0 if unable else self.settings.pool)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
+        self._tasks.start_soon(self._pool.fill)
         self._tasks.start_soon(self._follow_events, self._tasks)
         return self
 
@@ -93,6 +107,8 @@ class DockerEngine(Engine):
             host, self._opened = self._opened, None
             idle = not self._machines
             try:
+                if self._pool is not None:
+                    await self._pool.aclose()
                 for machine in self._machines.values():
                     await machine.aclose()
             finally:
@@ -109,6 +125,8 @@ class DockerEngine(Engine):
         for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
             await self._adopt_one(directory)
         await self._end_strays()
+        homes = {machine.home for machine in self._machines.values()}
+        await anyio.to_thread.run_sync(_sweep_homes, self.settings.homes_dir, homes)
         await self._host.images.sweep()
         await anyio.to_thread.run_sync(
             sweep_agents, self.settings.agents_dir, {machine.record.agent for machine in self._machines.values()}
@@ -122,13 +140,21 @@ class DockerEngine(Engine):
             raise Conflict(f"there is a sandbox {spec.id!r} already", code="sandbox-exists")
         machine = self._machines[spec.id] = DockerMachine.new(self._host, spec)
         try:
-            await machine.create(progress or _nobody_asked, lambda: self._written_volumes(before=spec.id))
+            await self._create(machine, progress or _nobody_asked)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await machine.remove()
                 del self._machines[spec.id]
             raise
         return machine.described()
+
+    async def _create(self, machine: DockerMachine, progress: ProgressCallback) -> None:
+        assert self._pool is not None
+        taken = partial(self._written_volumes, before=machine.spec.id)
+        await machine.create(progress, taken, self._pool)
+        if machine.home != machine.spec.id and self._tasks is not None:
+            # People look for it by its name in Docker; nobody has to wait for that.
+            self._tasks.start_soon(machine.rename)
 
     async def destroy(self, sandbox_id: str) -> None:
         """See `Engine.destroy`. Volumes stay."""
@@ -241,9 +267,9 @@ class DockerEngine(Engine):
 
     async def _end_strays(self) -> None:
         """Remove containers of ours that no record knows."""
+        known = {machine.home for machine in self._machines.values()}
         for container in await self._host.api.containers(f"{LABEL_INSTANCE}={self._host.instance}"):
-            sandbox_id = (container.labels or {}).get(LABEL_SANDBOX, "")
-            if sandbox_id not in self._machines:
+            if (container.labels or {}).get(LABEL_HOME, "") not in known:
                 log.warning("removed container %s, a sandbox that nobody knows", container.id[:12])
                 await self._host.api.remove_container(container.id)
 
@@ -266,9 +292,11 @@ class DockerEngine(Engine):
                 tasks.start_soon(machine.reconsider)
 
     def _heard(self, event: Event, tasks: TaskGroup) -> None:
-        machine = self._machines.get(event.actor.attributes.get(LABEL_SANDBOX, ""))
-        if machine is not None and event.action in NEWS:
-            tasks.start_soon(machine.reconsider)
+        if event.action in NEWS:
+            home = event.actor.attributes.get(LABEL_HOME, "")
+            for machine in self._machines.values():
+                if machine.home == home:
+                    tasks.start_soon(machine.reconsider)
 
 
 async def _remove_network(host: DockerHost) -> None:
@@ -277,6 +305,12 @@ async def _remove_network(host: DockerHost) -> None:
     except BhattiError as error:
         # A network without containers harms nobody, and the next engine uses it again.
         log.warning("the network %s could not be removed: %s", host.network.name, error.message)
+
+
+def _sweep_homes(homes: Path, keep: set[str]) -> None:
+    for path in _directories(homes):
+        if path.name not in keep:
+            remove_tree(path)
 
 
 def _directories(parent: Path) -> list[Path]:

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import msgspec
 
-from bhatti.engines.docker.container import CONTROL_SOCKET, FORWARD_SOCKET
 from bhatti.guestlink.transports import UnixTransport
 from bhatti.images.config_drive import ConfigFile, GuestConfig
 from bhatti.model.sandbox import SandboxSpec
 from bhatti.paths import MAX_SOCKET_PATH_BYTES
 
+CONTROL_SOCKET = "control.sock"
+FORWARD_SOCKET = "forward.sock"
+
 
 @dataclass(frozen=True, slots=True)
-class ContainerFiles:
-    """Where the files of the container in `directory` are."""
+class Home:
+    """What is mounted in one container, in `directory`."""
 
     directory: Path
 
@@ -35,19 +37,31 @@ class ContainerFiles:
         """The directory of the agent's sockets."""
         return self.directory / "link"
 
+    @property
+    def document(self) -> Path:
+        """What the agent reads: `config.json`, or until there is one, a pipe at which the agent waits for it."""
+        return self.config / "config.json"
 
-def make_directories(files: ContainerFiles) -> None:
-    """Make the directory and those in it, closed to all other users of the host; raises `FileExistsError`."""
-    files.directory.mkdir(mode=0o700)
-    files.config.mkdir(mode=0o700)
-    files.link.mkdir(mode=0o700)
+    def make(self) -> None:
+        """Make the directories, closed to all other users of the host; raises `FileExistsError`."""
+        self.directory.mkdir(mode=0o700)
+        self.config.mkdir(mode=0o700)
+        self.link.mkdir(mode=0o700)
+
+    def write(self, document: bytes) -> None:
+        """Put `config.json` there, at once. Only root can read it inside: the directory is its owner's alone."""
+        fresh = self.config / "config.json.new"
+        fresh.write_bytes(document)
+        fresh.replace(self.document)
+
+    def remove_sockets(self) -> None:
+        """Remove the sockets of an agent that has ended: nobody may connect to them before the next one is there."""
+        for name in (CONTROL_SOCKET, FORWARD_SOCKET):
+            (self.link / name).unlink(missing_ok=True)
 
 
-def write_config(files: ContainerFiles, spec: SandboxSpec, image_env: dict[str, str]) -> None:
-    """Write what the agent is told. `image_env` is the image's own environment, which that of the sandbox overrides.
-
-    The directory is closed to everybody but its owner: inside, that is root.
-    """
+def config_document(spec: SandboxSpec, image_env: dict[str, str]) -> bytes:
+    """Return what the agent is told. `image_env` is the image's own environment; that of the sandbox outranks it."""
     config = GuestConfig(
         sandbox_id=spec.id,
         hostname=spec.name,
@@ -57,17 +71,11 @@ def write_config(files: ContainerFiles, spec: SandboxSpec, image_env: dict[str, 
         files={file.path: ConfigFile(file.content, file.mode) for file in spec.files},
         init=spec.init,
     )
-    (files.config / "config.json").write_bytes(msgspec.json.encode(config))
+    return msgspec.json.encode(config)
 
 
-def remove_sockets(files: ContainerFiles) -> None:
-    """Remove the sockets of an agent that has ended, so that nobody connects to them before the next one is there."""
-    for name in (CONTROL_SOCKET, FORWARD_SOCKET):
-        (files.link / name).unlink(missing_ok=True)
-
-
-def remove_files(directory: Path) -> None:
-    """Remove a container's directory and all in it. Nothing happens if there is none."""
+def remove_tree(directory: Path) -> None:
+    """Remove a directory and all in it. Nothing happens if there is none."""
     shutil.rmtree(directory, ignore_errors=False, onerror=_ignore_missing)
 
 

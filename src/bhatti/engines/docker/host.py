@@ -1,7 +1,7 @@
 """What all containers of one engine share: Docker, the runtime, the network, the images. Found out once."""
 
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 import anyio
 
@@ -32,12 +32,15 @@ class DockerHost:
     volumes: Volumes
 
     @property
+    def is_gvisor(self) -> bool:
+        """Whether the runtime is gVisor's."""
+        return is_gvisor(self.info.runtimes[self.runtime])
+
+    @property
     def sudo(self) -> bool:
         """Whether programs in containers may gain rights. In gVisor set-user-ID counts only if it is told so."""
-        runtime = self.info.runtimes[self.runtime]
-        return not self.settings.no_new_privileges and (
-            not is_gvisor(runtime) or "--allow-suid" in (runtime.runtime_args or [])
-        )
+        allowed = "--allow-suid" in (self.info.runtimes[self.runtime].runtime_args or [])
+        return not self.settings.no_new_privileges and (not self.is_gvisor or allowed)
 
     @property
     def why(self) -> str:
@@ -57,7 +60,8 @@ async def open_host(settings: DockerSettings) -> DockerHost:
         info = await api.info()
         name, runtime = choose_runtime(settings, info)
         check_user_namespaces(info)
-        await anyio.to_thread.run_sync(lambda: settings.sandboxes_dir.mkdir(mode=0o700, parents=True, exist_ok=True))
+        for directory in (settings.sandboxes_dir, settings.homes_dir):
+            await anyio.to_thread.run_sync(_make_directory, directory)
         network = await ContainerNetwork.open(
             api, instance, wanted=settings.network, inside="--network=none" not in (runtime.runtime_args or [])
         )
@@ -115,3 +119,7 @@ def check_user_namespaces(info: DaemonInfo) -> None:
             hint="use a Docker without userns-remap, or one in rootless mode",
             code="docker-userns",
         )
+
+
+def _make_directory(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -46,6 +46,7 @@ class DockerImages:
         self._store = store
         self._pull = pull
         self._importing = anyio.Lock()
+        self._known: dict[str, str] = {}
 
     async def find(self, name: str) -> FoundImage:
         """Return the image `name`: one of `bhatti image ls`, else one of Docker's, else one of a registry.
@@ -64,6 +65,8 @@ class DockerImages:
         Raises `CorruptData` (code `image-corrupt`), `OutOfSpace`; nothing of a failed import is left.
         """
         digest = boot.digests["base"]
+        if digest in self._known:
+            return self._known[digest]
         async with self._importing:
             found = await self._api.images(f"{LABEL_DIGEST}={digest}")
             if not found:
@@ -72,7 +75,12 @@ class DockerImages:
                 found = await self._api.images(f"{LABEL_DIGEST}={digest}")
         if not found:
             raise CorruptData(f"Docker has imported image {boot.image!r} and does not have it", code="image-corrupt")
+        self._known[digest] = found[0].id
         return found[0].id
+
+    def forget(self) -> None:
+        """Look again at the next `find`: Docker does not have an image any more that it had."""
+        self._known.clear()
 
     async def sweep(self) -> None:
         """Remove imported images of the store whose file system has been replaced or removed, unless they are used."""

@@ -17,26 +17,20 @@ import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine, ProgressCallback
 from bhatti.engines.disk import disk_errors_explained
-from bhatti.engines.docker import boot_errors, death
-from bhatti.engines.docker.agent_files import agent_version, unpack_agent
+from bhatti.engines.docker import death
+from bhatti.engines.docker.agent_files import unpack_agent
 from bhatti.engines.docker.api_types import ContainerInfo
 from bhatti.engines.docker.container import Surroundings, container_config, container_name
 from bhatti.engines.docker.docker_container import DockerContainer
-from bhatti.engines.docker.files import (
-    ContainerFiles,
-    LinkTransport,
-    make_directories,
-    remove_files,
-    remove_sockets,
-    write_config,
-)
+from bhatti.engines.docker.files import Home, LinkTransport, config_document, remove_tree
 from bhatti.engines.docker.host import DockerHost
 from bhatti.engines.docker.images import FoundImage
+from bhatti.engines.docker.pool import ReadyContainer, ReadyPool, Shape
 from bhatti.engines.docker.process import has_ended
-from bhatti.engines.docker.readiness import Waiting
-from bhatti.engines.docker.record import STATUSES, ContainerRecord, Phase, describe, write_record
+from bhatti.engines.docker.record import STATUSES, ContainerRecord, Phase, describe, not_running, write_record
+from bhatti.engines.docker.startup import Launch, Startup
 from bhatti.engines.stages import Stages
-from bhatti.errors import BhattiError, Conflict, EngineFailure, GuestTimeout, MissingDependency, NotFound, Unavailable
+from bhatti.errors import BhattiError, Conflict, EngineFailure, MissingDependency, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec
@@ -58,10 +52,11 @@ class DockerMachine:
 
     def __init__(self, host: DockerHost, record: ContainerRecord) -> None:
         self.record = record
-        self.files = ContainerFiles(host.settings.sandboxes_dir / record.spec.id)
+        self.directory = host.settings.sandboxes_dir / record.spec.id
         self._host = host
-        reference = record.container or container_name(host.instance, record.spec.id)
-        self._docker = DockerContainer(host.api, reference, record.spec.id)
+        self._home = Home(host.settings.homes_dir / record.home)
+        reference = record.container or container_name(host.instance, record.home)
+        self._docker = DockerContainer(host.api, reference, record.home)
         self._link: GuestLink | None = None
         self._transport: LinkTransport | None = None
         self._paused = False
@@ -69,16 +64,19 @@ class DockerMachine:
         """Whether a call of ours is changing its state: what Docker says meanwhile is no news."""
         self._changes = 0
         self._looking = anyio.Lock()
-        self._starting = False
-        self._ended = anyio.Event()
-        """Set when it has ended while it was `_starting`."""
+        self._startup: Startup | None = None
         self._pid_seen = True
 
     @classmethod
     def new(cls, host: DockerHost, spec: SandboxSpec) -> "DockerMachine":
         """Return a container of which nothing exists yet."""
         record = ContainerRecord(
-            phase=Phase.CREATING, spec=spec, created_at=time.time(), runtime=host.runtime, why=host.why
+            phase=Phase.CREATING,
+            spec=spec,
+            created_at=time.time(),
+            home=spec.id,
+            runtime=host.runtime,
+            why=host.why,
         )
         return cls(host, record)
 
@@ -87,32 +85,30 @@ class DockerMachine:
         """What was asked for."""
         return self.record.spec
 
-    async def create(self, progress: ProgressCallback, taken: Callable[[], set[str]]) -> None:
-        """Make it and wait for the agent; `taken` tells which volumes have a writer.
+    @property
+    def home(self) -> str:
+        """The name of the directory that is mounted in it, by which Docker's labels know it."""
+        return self.record.home
+
+    async def create(self, progress: ProgressCallback, taken: Callable[[], set[str]], pool: ReadyPool) -> None:
+        """Make it, or take a ready one, and wait for the agent; `taken` tells which volumes have a writer.
 
         On failure or cancellation the caller must `remove`.
         """
         stages = Stages(progress, "images")
         self._changing = True
-        with disk_errors_explained(self.files.directory):
+        with disk_errors_explained(self.directory):
             image = await self._host.images.find(self.spec.image)
             volumes = await self._host.volumes.check(self.spec.volumes, taken())
-            stages.begin("config")
-            agent = await anyio.to_thread.run_sync(self._prepare, image)
-            stages.begin("container")
-            around = Surroundings(
-                agent=agent,
-                config=self.files.config,
-                link=self.files.link,
-                network=self._host.network.name,
-                volumes=volumes,
-                instance=self._host.instance,
-            )
-            config = container_config(self._host.settings, self.spec, image.id, self._host.runtime, around)
-            identifier = await self._docker.create(config)
-            self.record = msgspec.structs.replace(self.record, container=identifier)
-            await self._start(stages)
+            shape = Shape.of(self.spec, image)
+            self.record = msgspec.structs.replace(self.record, agent=shape.agent)
+            ready = pool.take(shape) if not volumes else None
+            if ready is not None:
+                await self._claim(ready, image, stages)
+            else:
+                await self._make(image, volumes, stages)
             await self._note(phase=Phase.RUNNING, timings_ms=stages.timings_ms)
+        pool.want(shape, image)
         self._changed()
 
     async def start(self, progress: ProgressCallback, *, require_memory: bool) -> None:
@@ -130,9 +126,9 @@ class DockerMachine:
         try:
             await self._note(phase=Phase.STARTING, cause=None)
             await self._host.network.ensure()
-            await anyio.to_thread.run_sync(remove_sockets, self.files)
+            await anyio.to_thread.run_sync(self._home.remove_sockets)
             try:
-                await self._start(stages)
+                await self._start(stages, self._launch)
             except NotFound as error:
                 raise EngineFailure(
                     f"sandbox {self.spec.name!r} cannot be started: {death.removed().detail}",
@@ -214,11 +210,15 @@ class DockerMachine:
     async def reconsider(self) -> None:
         """Look, because Docker says that something has happened to it. Never raises."""
         try:
-            if self._starting and not await self._docker.runs():
-                self._ended.set()
+            if self._startup is not None:
+                await self._startup.suspect()
             await self.look()
         except (BhattiError, OSError) as error:
             log.error("sandbox %s: it could not be looked at: %s", self.spec.id, error)
+
+    async def rename(self) -> None:
+        """Have Docker call it by its sandbox, for people."""
+        await self._docker.rename(container_name(self._host.instance, self.spec.id))
 
     def link(self) -> GuestLink:
         """Return the connection pool to the agent. Raises `Conflict` (code `not-running`)."""
@@ -228,13 +228,7 @@ class DockerMachine:
 
     def not_running(self, wanted: str) -> Conflict:
         """Return the error for somebody who needs it to be `wanted`, which it is not."""
-        now = "paused" if self._paused and self.record.phase is Phase.RUNNING else self.record.phase
-        cause = f": {self.record.cause.detail}" if self.record.cause else ""
-        return Conflict(
-            f"sandbox {self.spec.name!r} is {now}, not {wanted}{cause}",
-            hint=f"`bhatti inspect {self.spec.name}` shows how it is",
-            code="not-running",
-        )
+        return not_running(self.record, paused=self._paused, wanted=wanted)
 
     def read_console(self, max_bytes: int) -> str:
         """Return the last `max_bytes` of its output. Blocks."""
@@ -244,7 +238,7 @@ class DockerMachine:
         """End it and remove all it had but volumes. Shielded, idempotent, repeatable after a failure."""
         with anyio.CancelScope(shield=True):
             self._changing = True
-            if await anyio.to_thread.run_sync(self.files.directory.exists):
+            if await anyio.to_thread.run_sync(self.directory.exists):
                 # Before anything is gone: killed from here on, the next engine finishes the removal.
                 with suppress(OSError):  # a full disk must not keep anybody from freeing it
                     await self._note(phase=Phase.DESTROYING)
@@ -252,67 +246,80 @@ class DockerMachine:
             await self._close_link()
             # The container next: it would go on using what is removed below.
             await self._docker.remove()
-            # The files last: as long as the record is there, whatever step failed will be tried again.
-            await anyio.to_thread.run_sync(remove_files, self.files.directory)
+            await anyio.to_thread.run_sync(remove_tree, self._home.directory)
+            # The record last: as long as it is there, whatever step failed will be tried again.
+            await anyio.to_thread.run_sync(remove_tree, self.directory)
 
     async def aclose(self) -> None:
         """Let go of it, which goes on running. Idempotent."""
         await self._close_link()
 
+    async def _make(self, image: FoundImage, volumes: tuple[str, ...], stages: Stages) -> None:
+        stages.begin("config")
+        agent = await anyio.to_thread.run_sync(self._prepare, image)
+        stages.begin("container")
+        host = self._host
+        around = Surroundings(agent, self._home, host.network.name, volumes, host.instance)
+        config = container_config(host.settings, self.spec, image.id, host.runtime, around)
+        identifier = await self._docker.create(config)
+        self.record = msgspec.structs.replace(self.record, container=identifier)
+        stages.begin("start")
+        await self._start(stages, self._launch)
+
+    async def _claim(self, ready: ReadyContainer, image: FoundImage, stages: Stages) -> None:
+        """Take over a container that was made before anybody had asked for it."""
+        stages.begin("claim")
+        self._home, self._docker = ready.home, ready.docker
+        self.record = msgspec.structs.replace(
+            self.record,
+            container=ready.docker.reference,
+            home=ready.home.directory.name,
+            why=f"taken from the pool of ready containers: {self._host.why}",
+        )
+        await anyio.to_thread.run_sync(self._make_directory)
+
+        async def launch() -> ContainerInfo:
+            await anyio.to_thread.run_sync(ready.tell, config_document(self.spec, image.env))
+            return ready.info
+
+        try:
+            await self._start(stages, launch)
+        finally:
+            ready.close()
+
     def _prepare(self, image: FoundImage) -> Path:
         """Make everything of it that is on our side, and return the directory of its agent. Blocks."""
         agent = unpack_agent(image.boot, self._host.settings.agents_dir)
-        self.record = msgspec.structs.replace(self.record, agent=agent_version(image.boot))
-        make_directories(self.files)
-        write_record(self.files.directory, self.record)
-        write_config(self.files, self.spec, image.env)
+        self._make_directory()
+        self._home.make()
+        self._home.write(config_document(self.spec, image.env))
         return agent
 
-    async def _start(self, stages: Stages) -> None:
-        """Start the container and wait for its agent. On failure it does not run."""
-        self._ended = anyio.Event()
-        waiting = Waiting(self._open_link(), self._host.settings.boot_timeout_s)
-        failure: BhattiError | None = None
+    def _make_directory(self) -> None:
+        self.directory.mkdir(mode=0o700)
+        write_record(self.directory, self.record)
+
+    async def _launch(self) -> ContainerInfo | None:
+        """Have Docker start the container, and return what it says of it then."""
+        await self._docker.start()
+        return await self._docker.inspect()
+
+    async def _start(self, stages: Stages, launch: Launch) -> None:
+        """Let the agent begin and wait for it. On failure the container does not run."""
+        timeout_s = self._host.settings.boot_timeout_s
+        self._startup = Startup(self.spec, self._docker, self._open_link(), timeout_s)
         try:
-            async with anyio.create_task_group() as tasks:
-                # From now on: the agent is up before Docker has told us that its container runs.
-                tasks.start_soon(waiting.run)
-                try:
-                    await self._bring_up(stages, waiting)
-                except BhattiError as error:
-                    failure = error
-                tasks.cancel_scope.cancel()
-            if failure is not None:
-                raise failure
+            info = await self._startup.run(stages, launch, rename=self.record.home != self.spec.id)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._close_link()
                 await self._docker.end_quietly()
             raise
         finally:
-            self._starting = False
-
-    async def _bring_up(self, stages: Stages, waiting: Waiting) -> None:
-        stages.begin("start")
-        await self._docker.start()
-        self._starting, self._paused = True, False
-        stages.begin("agent")
-        info = await self._docker.inspect()
-        if info is not None and info.state.running:
-            await waiting.until(self._ended)
-            if self._ended.is_set() or waiting.failure is not None:
-                info = await self._docker.inspect()
-        if info is None or not info.state.running:
-            cause = await self._docker.cause_of_death(info, self.spec.memory_mib)
-            raise boot_errors.died(self.spec, cause)
-        if isinstance(waiting.failure, GuestTimeout):
-            tail = await self._docker.tail()
-            raise boot_errors.silent(self.spec, waiting.timeout_s, tail) from waiting.failure
-        if waiting.failure is not None:
-            raise waiting.failure
+            self._startup = None
         address = info.address if self._host.network.bridged else None
         self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=address or "")
-        stages.end()
+        self._paused = False
 
     async def _take(self, info: ContainerInfo | None) -> None:
         """Bring what we know up to date with what Docker says."""
@@ -370,7 +377,7 @@ class DockerMachine:
             self._changed()
 
     def _open_link(self) -> GuestLink:
-        self._transport = LinkTransport(self.files.link)
+        self._transport = LinkTransport(self._home.link)
         self._link = GuestLink(self._transport, token=self.spec.token)
         return self._link
 
@@ -389,4 +396,4 @@ class DockerMachine:
     async def _note(self, **changes: object) -> None:
         """Change the record, in memory and on disk."""
         self.record = msgspec.structs.replace(self.record, **changes)
-        await anyio.to_thread.run_sync(write_record, self.files.directory, self.record)
+        await anyio.to_thread.run_sync(write_record, self.directory, self.record)

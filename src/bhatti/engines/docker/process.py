@@ -1,7 +1,9 @@
-"""Whether the process of a container lives, asked of the kernel: Docker learns of a death some milliseconds later."""
+"""The init of a container as the kernel knows it: Docker learns of a death later, and cannot give another name."""
 
 import os
 import select
+
+from bhatti.images.programs import run_program
 
 
 def has_ended(pid: int) -> bool:
@@ -17,3 +19,11 @@ def has_ended(pid: int) -> bool:
         return bool(poll.poll(0))
     finally:
         os.close(descriptor)
+
+
+def set_hostname(pid: int, name: str) -> None:
+    """Name the machine that the process believes to be on (uts_namespaces(7)). Blocks for milliseconds; needs root.
+
+    Raises `MissingDependency`, `EngineFailure`.
+    """
+    run_program(["nsenter", "--target", str(pid), "--uts", "--", "hostname", name])

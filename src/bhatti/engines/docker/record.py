@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine
-from bhatti.errors import CorruptData
+from bhatti.errors import Conflict, CorruptData
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
 RECORD_FILE = "container.json"
@@ -32,14 +32,16 @@ class Phase(enum.StrEnum):
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is not asked of Docker.
 
-    `container` is Docker's id of it (empty: not made yet), `agent` the version of the agent that it mounts, `pid` and
-    `address` those of its last start; `created_at` is in seconds since the epoch.
+    `container` is Docker's id of it (empty: not made yet), `home` the name of the directory that is mounted in it,
+    `agent` the version of the agent that it mounts, `pid` and `address` those of its last start; `created_at` is in
+    seconds since the epoch.
     """
 
     version: int = 1
     phase: Phase
     spec: SandboxSpec
     created_at: float
+    home: str
     container: str = ""
     agent: str = ""
     runtime: str = ""
@@ -81,11 +83,22 @@ def describe(record: ContainerRecord, *, paused: bool, why: str) -> Machine:
     )
 
 
+def not_running(record: ContainerRecord, *, paused: bool, wanted: str) -> Conflict:
+    """Return the error for somebody who needs it to be `wanted`, which it is not."""
+    now = "paused" if paused and record.phase is Phase.RUNNING else record.phase
+    cause = f": {record.cause.detail}" if record.cause else ""
+    return Conflict(
+        f"sandbox {record.spec.name!r} is {now}, not {wanted}{cause}",
+        hint=f"`bhatti inspect {record.spec.name}` shows how it is",
+        code="not-running",
+    )
+
+
 def wreck(sandbox_id: str, detail: str) -> ContainerRecord:
     """Return a stand-in for a record that cannot be read: enough to show the sandbox and to destroy it."""
     nobody = SandboxSpec(id=sandbox_id, name=sandbox_id, image="", cpus=1, memory_mib=128, disk_mib=1, token="")
     cause = CauseOfDeath(kind="host-crash", detail=detail)
-    return ContainerRecord(phase=Phase.FAILED, spec=nobody, created_at=0.0, cause=cause)
+    return ContainerRecord(phase=Phase.FAILED, spec=nobody, created_at=0.0, home=sandbox_id, cause=cause)
 
 
 def write_record(directory: Path, record: ContainerRecord) -> None:

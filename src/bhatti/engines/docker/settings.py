@@ -18,7 +18,8 @@ class DockerSettings:
     `socket` is looked for when None: DOCKER_HOST, then Docker's usual place. `runtime` is one that dockerd knows
     (`runsc` for gVisor); empty means dockerd's default. `network` is found out when `auto`; `none` gives sandboxes a
     loopback and nothing else. `pull` lets images that are not there be fetched from their registry. Without
-    `no_new_privileges` sudo works inside. `pids_limit` bounds the processes of one sandbox.
+    `no_new_privileges` sudo works inside. `pids_limit` bounds the processes of one sandbox. `pool` is how many ready
+    containers wait for whoever creates a sandbox.
     """
 
     state_dir: Path
@@ -30,6 +31,7 @@ class DockerSettings:
     pull: bool = True
     no_new_privileges: bool = True
     pids_limit: int = 4096
+    pool: int = 0
     boot_timeout_s: float = 30.0
     stop_timeout_s: float = 10.0
 
@@ -37,6 +39,11 @@ class DockerSettings:
     def sandboxes_dir(self) -> Path:
         """One directory per container is in here."""
         return self.state_dir / "sandboxes"
+
+    @property
+    def homes_dir(self) -> Path:
+        """What is mounted in containers is here, a directory for each."""
+        return self.state_dir / "homes"
 
     @property
     def agents_dir(self) -> Path:

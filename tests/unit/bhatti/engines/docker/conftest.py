@@ -60,7 +60,8 @@ async def nothing_left(settings: DockerSettings, api: DockerApi) -> AsyncIterato
     assert await api.containers(label) == []
     assert await api.networks(label) == []
     assert await api.volumes(label) == []
-    assert list(settings.sandboxes_dir.iterdir()) == []
+    for directory in (settings.sandboxes_dir, settings.homes_dir):
+        assert list(directory.iterdir()) == []
 
 
 @pytest.fixture

@@ -43,6 +43,6 @@ def test_a_container_without_network_has_no_address() -> None:
 
 def test_an_event_is_read_as_docker_sends_it() -> None:
     text = b"""{"status": "die", "id": "c", "Type": "container", "Action": "die", "scope": "local", "time": 1,
-        "Actor": {"ID": "c", "Attributes": {"exitCode": "137", "bhatti.sandbox": "box"}}, "timeNano": 1000000001}"""
+        "Actor": {"ID": "c", "Attributes": {"exitCode": "137", "bhatti.home": "box"}}, "timeNano": 1000000001}"""
     event = msgspec.json.decode(text, type=types.Event)
-    assert (event.action, event.actor.attributes["bhatti.sandbox"], event.time_nano) == ("die", "box", 1_000_000_001)
+    assert (event.action, event.actor.attributes["bhatti.home"], event.time_nano) == ("die", "box", 1_000_000_001)

@@ -43,7 +43,7 @@ def test_a_tail_is_the_end_in_bytes() -> None:
 
 async def test_the_output_of_a_container_is_read_without_an_event_loop(engine: DockerEngine, api: DockerApi) -> None:
     machine = await engine.create(new_spec())
-    container = (await api.containers(f"bhatti.sandbox={machine.id}"))[0].id
+    container = (await api.containers(f"bhatti.home={machine.id}"))[0].id
     output = await anyio.to_thread.run_sync(read_blocking, api.socket, api.prefix, container)
     assert output.startswith(b"lohar: ready ")
 

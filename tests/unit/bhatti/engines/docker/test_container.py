@@ -8,6 +8,7 @@ from tests.unit.bhatti.engines.docker.conftest import new_spec
 from bhatti.engines.docker import container
 from bhatti.engines.docker.api_types import ContainerConfig
 from bhatti.engines.docker.container import Surroundings, container_config, container_name
+from bhatti.engines.docker.files import Home
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.images import agent_drive
 from bhatti.model.sandbox import VolumeAttachment
@@ -15,8 +16,7 @@ from bhatti.model.sandbox import VolumeAttachment
 SETTINGS = DockerSettings(state_dir=Path("/state"), images_dir=Path("/images"))
 AROUND = Surroundings(
     agent=Path("/agents/1"),
-    config=Path("/s/config"),
-    link=Path("/s/link"),
+    home=Home(Path("/homes/box")),
     network="bhatti-0",
     volumes=(),
     instance="0",
@@ -51,6 +51,7 @@ def test_agent_and_configuration_cannot_be_written_from_inside() -> None:
     assert mounts["/run/bhatti/agent"].read_only
     assert mounts["/run/bhatti/config"].read_only
     assert not mounts["/run/bhatti/link"].read_only
+    assert mounts["/run/bhatti/config"].source == "/homes/box/config"
 
 
 def test_volumes_are_mounted_and_writable_ones_given_to_the_user() -> None:
@@ -87,6 +88,10 @@ def test_nothing_secret_is_told_to_docker() -> None:
     text = msgspec.json.encode(container_config(SETTINGS, spec, "sha256:1", "runc", AROUND)).decode()
     assert spec.token not in text
     assert "very-secret" not in text
+
+
+def test_it_is_labelled_with_whose_it_is_and_where_its_files_are() -> None:
+    assert made(name="box").labels == {"bhatti.instance": "0", "bhatti.home": "box", "bhatti.name": "box"}
 
 
 def test_names_tell_engines_apart() -> None:

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.bhatti.engines.docker.test_api import container
 
 from bhatti.engines.docker.api import DockerApi
-from bhatti.engines.docker.container import LABEL_SANDBOX
+from bhatti.engines.docker.container import LABEL_HOME
 from bhatti.engines.docker.docker_container import DockerContainer
 from bhatti.errors import BhattiError, NotFound
 
@@ -16,7 +16,7 @@ NAME = "bhatti-test-kept"
 
 async def make(api: DockerApi, *words: str) -> DockerContainer:
     config = container(*words)
-    config.labels[LABEL_SANDBOX] = "box"
+    config.labels[LABEL_HOME] = "box"
     made = DockerContainer(api, NAME, "box")
     assert await made.create(config) == made.reference != NAME
     return made

@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -5,14 +6,7 @@ import msgspec
 import pytest
 from tests.unit.bhatti.engines.docker.conftest import new_spec
 
-from bhatti.engines.docker.files import (
-    ContainerFiles,
-    LinkTransport,
-    make_directories,
-    remove_files,
-    remove_sockets,
-    write_config,
-)
+from bhatti.engines.docker.files import Home, LinkTransport, config_document, remove_tree
 from bhatti.errors import Unavailable
 from bhatti.model.sandbox import GuestFile
 from lohar.config import parse
@@ -20,42 +14,50 @@ from lohar.wire.frames import CONTROL_PORT, FORWARD_PORT
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> ContainerFiles:
-    files = ContainerFiles(tmp_path / "box")
-    make_directories(files)
-    return files
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "box")
+    home.make()
+    return home
 
 
-def test_directories_are_closed_to_others(files: ContainerFiles) -> None:
-    for path in (files.directory, files.config, files.link):
+def test_directories_are_closed_to_others(home: Home) -> None:
+    for path in (home.directory, home.config, home.link):
         assert path.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_directory_that_is_there_is_nobodys_to_take(files: ContainerFiles) -> None:
+def test_a_directory_that_is_there_is_nobodys_to_take(home: Home) -> None:
     with pytest.raises(FileExistsError):
-        make_directories(files)
+        home.make()
 
 
-def test_the_agent_is_told_all_of_it_and_the_sandbox_outranks_the_image(files: ContainerFiles) -> None:
+def test_what_the_agent_reads_is_replaced_at_once_be_it_a_pipe(home: Home) -> None:
+    os.mkfifo(home.document)
+    home.write(b"first")
+    home.write(b"second")
+    assert home.document.read_bytes() == b"second"
+    assert [path.name for path in home.config.iterdir()] == ["config.json"]
+
+
+def test_the_agent_is_told_all_of_it_and_the_sandbox_outranks_the_image() -> None:
     spec = new_spec(env={"A": "mine"}, files=(GuestFile("/etc/x", b"\0\xff", "0600"),), init="echo hi", user="somebody")
-    write_config(files, spec, {"A": "image", "PATH": "/image/bin"})
-    config = parse((files.config / "config.json").read_bytes())
+    document = config_document(spec, {"A": "image", "PATH": "/image/bin"})
+    config = parse(document)
     assert (config.token, config.hostname, config.user, config.init) == (spec.token, "box", "somebody", "echo hi")
     assert config.env == {"A": "mine", "PATH": "/image/bin"}
     assert [(file.path, file.content, file.mode) for file in config.files] == [("/etc/x", b"\0\xff", 0o600)]
     assert config.sandbox_id == spec.id
-    assert msgspec.json.decode((files.config / "config.json").read_bytes())["volumes"] == []
+    assert msgspec.json.decode(document)["volumes"] == []
 
 
-def test_everything_goes_and_twice_is_no_harm(files: ContainerFiles) -> None:
+def test_everything_goes_and_twice_is_no_harm(home: Home) -> None:
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.bind(str(files.link / "control.sock"))
-    remove_sockets(files)
-    remove_sockets(files)
-    assert list(files.link.iterdir()) == []
-    remove_files(files.directory)
-    remove_files(files.directory)
-    assert not files.directory.exists()
+        sock.bind(str(home.link / "control.sock"))
+    home.remove_sockets()
+    home.remove_sockets()
+    assert list(home.link.iterdir()) == []
+    remove_tree(home.directory)
+    remove_tree(home.directory)
+    assert not home.directory.exists()
 
 
 @pytest.mark.anyio

@@ -272,7 +272,7 @@ async def test_an_agent_that_does_not_answer_is_told_at_the_deadline(
 async def test_a_start_that_fails_says_so_and_can_be_tried_again(engine: DockerEngine) -> None:
     machine = await engine.create(new_spec())
     await engine.stop(machine.id, memory=False)
-    config = engine.settings.sandboxes_dir / machine.id / "config/config.json"
+    config = engine.settings.homes_dir / machine.id / "config/config.json"
     content = await anyio.Path(config).read_bytes()
     await anyio.Path(config).write_bytes(b"not JSON")
     with pytest.raises(EngineFailure, match="boot failed"):

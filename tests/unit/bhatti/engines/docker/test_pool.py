@@ -1,0 +1,145 @@
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from tests.dockerd import PrivateDocker
+from tests.unit.bhatti.engines.docker.conftest import new_spec
+from tests.unit.bhatti.engines.docker.test_machine import eventually
+
+from bhatti.engines.docker.api import DockerApi
+from bhatti.engines.docker.container import container_name
+from bhatti.engines.docker.engine import DockerEngine
+from bhatti.engines.docker.host import open_host
+from bhatti.engines.docker.pool import can_be_ready
+from bhatti.engines.docker.settings import DockerSettings
+from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
+
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.vm,
+    pytest.mark.skipif(os.geteuid() != 0, reason="gives containers other host names, which needs root"),
+]
+
+
+@pytest.fixture
+def pooled(settings: DockerSettings) -> DockerSettings:
+    return replace(settings, pool=2)
+
+
+@pytest.fixture
+async def engine(pooled: DockerSettings, nothing_left: None) -> AsyncIterator[DockerEngine]:
+    """An engine whose pool is full, and which has no sandbox."""
+    async with DockerEngine(pooled) as engine:
+        await engine.destroy((await engine.create(new_spec("first"))).id)
+        await eventually(lambda: engine.ready == 2)
+        yield engine
+        for machine in await engine.list():
+            await engine.destroy(machine.id)
+
+
+def was_ready(why: str) -> bool:
+    return why.startswith("taken from the pool")
+
+
+async def test_a_ready_one_becomes_the_sandbox_that_was_asked_for(engine: DockerEngine, docker: PrivateDocker) -> None:
+    spec = new_spec("mine", env={"A": "b"}, files=(GuestFile("/etc/given", b"x" * 200_000),), init="exec sleep 1000")
+    machine = await engine.create(spec)
+    assert was_ready(machine.why)
+    assert machine.timings_ms.keys() == {"images", "claim", "agent", "total"}
+    link = engine.link(machine.id)
+    script = "cat /proc/sys/kernel/hostname /etc/hostname; echo $A; id -un; cat /etc/hosts"
+    words = (await link.exec(["sh", "-c", script])).stdout.decode().split()
+    assert words[:4] == ["mine", "mine", "b", "lohar"]
+    assert words[-2:] == [machine.address, "mine"]
+    assert (await link.stat("/etc/given")).size == 200_000
+    assert [session.session_id for session in await link.sessions()] == ["init"]
+    assert (await link.hello()).sandbox_id == spec.id
+    name = container_name(engine.host.instance, spec.id)
+    await eventually(lambda: name in docker.docker("ps", "--format", "{{.Names}}"))
+
+
+async def test_two_of_the_pool_share_nothing_of_their_own(engine: DockerEngine) -> None:
+    made = [await engine.create(new_spec(name)) for name in ("one", "two")]
+    assert all(was_ready(machine.why) for machine in made)
+    ids = [await engine.link(machine.id).read_file("/etc/machine-id") for machine in made]
+    assert len(set(ids)) == 2
+    assert len({machine.address for machine in made}) == 2
+
+
+async def test_the_pool_is_filled_up_again(engine: DockerEngine) -> None:
+    await engine.create(new_spec())
+    await eventually(lambda: engine.ready == 2)
+
+
+async def test_a_stop_and_a_start_keep_who_it_is(engine: DockerEngine) -> None:
+    machine = await engine.create(new_spec("mine", env={"A": "b"}, files=(GuestFile("/tmp/given", b"given"),)))
+    await engine.link(machine.id).write_file("/tmp/given", b"edited")
+    await engine.stop(machine.id, memory=False)
+    await engine.start(machine.id)
+    link = engine.link(machine.id)
+    result = await link.exec(["sh", "-c", "cat /proc/sys/kernel/hostname /etc/hostname; echo $A; cat /tmp/given"])
+    assert result.stdout.decode().split() == ["mine", "mine", "b", "edited"]
+
+
+async def test_the_next_engine_adopts_what_was_taken_and_removes_what_was_ready(
+    engine: DockerEngine, pooled: DockerSettings, api: DockerApi
+) -> None:
+    machine = await engine.create(new_spec())
+    await eventually(lambda: engine.ready == 2)
+    async with DockerEngine(replace(pooled, pool=0)) as later:
+        # While the other one lives, as if it had been killed: its ready containers have no record.
+        assert await later.adopt() == [machine]
+        assert (await later.link(machine.id).exec(["true"])).exit_code == 0
+    assert len(await api.containers(f"bhatti.instance={engine.host.instance}")) == 1
+
+
+@pytest.mark.parametrize(("cpus", "memory_mib"), [(1, 192), (2, 128)])
+async def test_another_shape_is_made_and_the_pool_follows(engine: DockerEngine, cpus: int, memory_mib: int) -> None:
+    other = await engine.create(new_spec(cpus=cpus, memory_mib=memory_mib))
+    assert not was_ready(other.why)
+    await eventually(lambda: engine.ready == 2)
+
+    async def is_ready_for_it() -> bool:
+        again = await engine.create(new_spec(cpus=cpus, memory_mib=memory_mib))
+        await engine.destroy(again.id)
+        return was_ready(again.why)
+
+    await eventually(is_ready_for_it)
+
+
+async def test_volumes_need_a_container_of_its_own(engine: DockerEngine) -> None:
+    await engine.volumes.create("data")
+    machine = await engine.create(new_spec(volumes=(VolumeAttachment("data", "/data"),)))
+    assert not was_ready(machine.why)
+    await engine.destroy(machine.id)
+    await engine.volumes.remove("data")
+
+
+async def test_ready_ones_that_were_removed_by_hand_are_not_taken(engine: DockerEngine, docker: PrivateDocker) -> None:
+    await anyio.to_thread.run_sync(docker.docker, "rm", "--force", *docker.docker("ps", "--quiet"))
+    machine = await engine.create(new_spec())
+    assert not was_ready(machine.why)
+    assert machine.status is Status.RUNNING
+    await eventually(lambda: engine.ready == 2)
+    assert was_ready((await engine.create(new_spec())).why)
+
+
+async def test_a_create_cancelled_while_it_takes_a_ready_one_leaves_nothing(engine: DockerEngine) -> None:
+    with anyio.CancelScope() as scope:
+        await engine.create(new_spec(), progress=lambda stage: scope.cancel() if stage == "claim" else None)
+    assert scope.cancelled_caught
+    assert await engine.list() == []
+
+
+async def test_not_every_host_can_have_them(docker: PrivateDocker, tmp_path: Path) -> None:
+    settings = DockerSettings(
+        state_dir=tmp_path, images_dir=tmp_path, socket=docker.socket, runtime="runsc", network="none", pool=1
+    )
+    host = await open_host(settings)
+    assert "gVisor" in can_be_ready(host)
+    await host.api.aclose()
+    async with DockerEngine(settings) as engine:
+        assert engine.ready == 0
