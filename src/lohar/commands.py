@@ -44,6 +44,7 @@ class Commands:
         """Take over a configuration; commands that run already keep what they have."""
         self._config = config
         self._env = {**DEFAULT_ENV, "HOME": config.home, **config.env}
+        self._launcher.search(self._env["PATH"])
         self._credentials: Credentials | None = None
         if config.pid1 and config.uid != 0:
             self._credentials = self._account(config.user)[0]

@@ -25,7 +25,7 @@ SWEEP_AT = 64
 
 
 class Timer:
-    """A callback at a time; `cancel` it when it is not wanted any more (harmless after it ran)."""
+    """A callback at a time; `cancel` it when it is not wanted any more. `callback` is None once it ran or will not."""
 
     __slots__ = ("callback", "when")
 
@@ -71,6 +71,11 @@ class Loop:
         """Forget `fd`; call it before closing. Does nothing if it is not registered."""
         if self._callbacks.pop(fd, None) is not None:
             self._poller.unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """Forget `fd`, which is closed next and which no other process and no other number refers to."""
+        if self._callbacks.pop(fd, None) is not None:
+            self._poller.forget(fd)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Run `callback` once, `delay_s` seconds from now at the earliest."""
@@ -141,7 +146,8 @@ class Loop:
         now = time.monotonic()
         timers = self._timers
         while timers and (timers[0].when <= now or timers[0].callback is None):
-            callback = heapq.heappop(timers).callback
+            timer = heapq.heappop(timers)
+            callback, timer.callback = timer.callback, None
             if callback is not None:
                 self._guard(callback)
 

@@ -69,6 +69,16 @@ class Outbox:
         short for the part of it that was promised.
         """
         pieces = self._pieces
+        if len(pieces) == 1 and type(pieces[0]) is bytes:
+            # By far the most frequent: one answer, which fits.
+            piece = pieces[0]
+            sent = sock.send(piece)
+            self.size -= sent
+            if sent == len(piece):
+                pieces.clear()
+            else:
+                pieces[0] = memoryview(piece)[sent:]
+            return
         count = next((index for index, piece in enumerate(pieces) if type(piece) is FilePart), len(pieces))
         if count and not self._send(sock, pieces[:count], more=count < len(pieces)):  # type: ignore[arg-type]
             return

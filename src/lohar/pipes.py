@@ -23,18 +23,21 @@ STDIN_HIGH_WATER = 256 << 10
 def make_pipe(ours: int) -> tuple[int, int]:
     """Return (our end, the command's end) of a new pipe; `ours` is 0 to read from it, 1 to write to it."""
     ends = os.pipe()
-    # Only our end: blocking is a property of the open file, and commands expect theirs to block.
-    os.set_blocking(ends[ours], False)
+    if ours:
+        # Only our end: blocking is a property of the open file, and commands expect theirs to block. The reading end
+        # may block: it is read when something is there, and nobody else reads it.
+        os.set_blocking(ends[1], False)
     return ends[ours], ends[1 - ours]
 
 
 class OutputPipe:
     """What a command writes, to a pipe or to a terminal's slave end.
 
-    `on_data(data)` gets it, at most `size` bytes at a time; `on_end()` is told when nobody can write any more.
+    `on_data(data)` gets it, at most `size` bytes at a time; `on_end()` is told when nobody can write any more. `shared`
+    says that another descriptor refers to the same end, `paused` that nothing is read before `resume` or `drain`.
     """
 
-    __slots__ = ("_fd", "_loop", "_on_data", "_on_end", "_reading", "_size")
+    __slots__ = ("_fd", "_loop", "_on_data", "_on_end", "_reading", "_shared", "_size")
 
     def __init__(
         self,
@@ -43,14 +46,19 @@ class OutputPipe:
         on_data: Callable[[bytes], None],
         on_end: Callable[[], None],
         size: int = READ_SIZE,
+        *,
+        shared: bool = False,
+        paused: bool = False,
     ) -> None:
         self._loop = loop
+        self._shared = shared
         self._fd = fd
         self._size = size
         self._on_data = on_data
         self._on_end = on_end
-        self._reading = True
-        loop.register(fd, READ, self._ready)
+        self._reading = False
+        if not paused:
+            self.resume()
 
     @property
     def open(self) -> bool:
@@ -70,8 +78,11 @@ class OutputPipe:
             self._loop.register(self._fd, READ, self._ready)
 
     def drain(self) -> None:
-        """Read what is there now, in one read, without waiting for more."""
-        if self._reading and self._fd >= 0:
+        """Read what is there now and, if that is all there will be, the end; wait for nothing."""
+        if self._fd >= 0:
+            os.set_blocking(self._fd, False)
+            self._ready(READ)
+        if self._fd >= 0:
             self._ready(READ)
 
     def discard(self) -> None:
@@ -97,8 +108,10 @@ class OutputPipe:
     def close(self) -> None:
         """Close our end: who writes to it from now on gets SIGPIPE."""
         if self._fd >= 0:
-            if self._reading:
+            if self._reading and self._shared:
                 self._loop.unregister(self._fd)
+            elif self._reading:
+                self._loop.forget(self._fd)
             os.close(self._fd)
             self._fd = -1
 

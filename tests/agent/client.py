@@ -112,12 +112,12 @@ class Connection:
         """Return the decoded payload of the next frame, which must be of this type."""
         return json.loads(self.expect(kind))
 
-    def receive_all(self) -> list[tuple[int, bytes]]:
+    def receive_all(self, patience_s: float = PATIENCE_S) -> list[tuple[int, bytes]]:
         """Return all frames until the agent closes the connection."""
         frames = []
         try:
             while True:
-                frames.append(self.receive())
+                frames.append(self.receive(patience_s))
         except Closed:
             return frames
 

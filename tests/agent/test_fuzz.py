@@ -19,6 +19,9 @@ FUZZ = settings(
 )
 """One agent serves all examples: that it survives them is the point."""
 
+PATIENCE_S = 60
+"""For SYNC_REQ above all, which writes out what the whole machine has not yet written."""
+
 ANSWERS = {
     FrameType.STDOUT,
     FrameType.STDERR,
@@ -124,7 +127,7 @@ def test_a_request_with_any_values_is_answered_or_refused(local: LocalAgent) -> 
         with local.connect() as connection:
             connection.send(*request)
             connection.sock.shutdown(socket.SHUT_WR)
-            frames = connection.receive_all()
+            frames = connection.receive_all(PATIENCE_S)
             check_answers(frames)
             # A watch that stands, and a terminal, have no last word for who leaves.
             assert frames or request[0] in (FrameType.FILE_WATCH_REQ, FrameType.EXEC_REQ), request
@@ -144,7 +147,7 @@ def test_any_sequence_of_frames_is_survived(local: LocalAgent) -> None:
                 connection.hello()
             connection.send_raw(b"".join(encode(kind, payload) for kind, payload in frames))
             connection.sock.shutdown(socket.SHUT_WR)
-            check_answers(connection.receive_all())
+            check_answers(connection.receive_all(PATIENCE_S))
 
     check()
     lives(local)
@@ -158,7 +161,7 @@ def test_any_bytes_are_survived_on_both_ports(local: LocalAgent) -> None:
             with local.connect() as connection:
                 connection.send_raw(data)
                 connection.sock.shutdown(socket.SHUT_WR)
-                check_answers(connection.receive_all())
+                check_answers(connection.receive_all(PATIENCE_S))
             return
         with local.connect_forward() as sock:
             sock.sendall(data)

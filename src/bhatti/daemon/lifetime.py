@@ -21,7 +21,7 @@ from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from bhatti.daemon.engine import open_engine
-from bhatti.daemon.listener import listening
+from bhatti.daemon.listener import BACKLOG, listening
 from bhatti.daemon.lock import sole_daemon
 from bhatti.daemon.service import Service
 from bhatti.daemon.settings import Settings
@@ -68,7 +68,7 @@ async def live(settings: Settings, listener: socket.socket, on_ready: Callable[[
             with anyio.CancelScope() as serving:
                 # Before anybody is answered: who has seen this daemon live must be able to end it politely.
                 await tasks.start(_stop_at_signal, serving)
-                await web.SockSite(runner, listener).start()
+                await web.SockSite(runner, listener, backlog=BACKLOG).start()
                 log.info("listening on %s", settings.socket)
                 await _serve(service, runner, settings, on_ready)
         finally:

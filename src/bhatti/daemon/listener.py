@@ -11,6 +11,7 @@ from bhatti.errors import Conflict, InvalidRequest
 from bhatti.paths import MAX_SOCKET_PATH_BYTES
 
 BACKLOG = 1024
+"""Callers at once that are not refused: a unix socket with a full backlog turns a non-blocking one away (EAGAIN)."""
 
 
 @contextlib.contextmanager

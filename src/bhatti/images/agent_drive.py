@@ -100,7 +100,8 @@ def make_agent_drive(path: Path, tree: Path, *, held_lock: int | None = None) ->
     # A module that is not on the drive is found out here, and not by a guest that panics.
     run_program([*interpreter(tree), "-I", "-S", "-B", "-c", _IMPORT_ALL, *lohar_modules()], held_lock=held_lock)
     (tree / "run").write_text("".join(f"{word}\n" for word in start_command()))
-    size = sum(f.stat().st_size + 4096 for f in tree.rglob("*"))
+    # Of files only: how long a directory is depends on what else it once held.
+    size = sum(4096 + (path.stat().st_size if path.is_file() else 0) for path in tree.rglob("*"))
     make_reproducible_ext4(
         path,
         # A tenth for the file system's own tables; the image is sparse and read-only, so generosity costs nothing.

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import anyio
+
 from bhatti.errors import BhattiError, CorruptData, OutOfSpace, Unavailable
 from bhatti.store.migrations import migrate
 
@@ -39,14 +41,15 @@ class Database:
         """Open or make the file, check it, bring its schema up to date.
 
         Raises `CorruptData` if SQLite finds it damaged or a newer bhatti wrote it, `Unavailable` if it cannot be
-        written. Not safe to cancel half-way; close what you got.
+        written. When the caller is cancelled nothing is open and no thread works on the file any more.
         """
         database = cls(path)
         try:
             await database._run(database._writer, database._open_writer)
             await database._run(database._reader, database._open_reader)
         except BaseException:
-            await database.aclose()
+            with anyio.CancelScope(shield=True):
+                await database.aclose()
             raise
         return database
 

@@ -16,6 +16,7 @@ Values are checked when a record is made, whether from JSON or by hand, so that 
 from __future__ import annotations
 
 import json
+from json.scanner import make_scanner
 
 from lohar.wire.fields import (
     MISSING,
@@ -164,7 +165,10 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+_SPACES = " \t\n\r"
+
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan: Callable[[str, int], tuple[Any, int]] = make_scanner(_DECODER)  # type: ignore[arg-type]
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
@@ -175,11 +179,18 @@ def decode_json(payload: bytes | bytearray | memoryview) -> object:
     refused like any other text that is no JSON.
     """
     try:
-        return _DECODER.decode(str(payload, "utf-8"))
+        text = str(payload, "utf-8").strip(_SPACES)
+        # What `JSONDecoder.decode` does, without two regular expressions and two functions around it: half the time.
+        value, end = _scan(text, 0)
+        if end != len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
+    except StopIteration as error:
+        raise MessageError("", f"not JSON: expected a value at character {error.value}") from None
     except RecursionError:
         raise MessageError("", "JSON nested too deeply") from None
     except ValueError as error:
         raise MessageError("", f"not JSON: {str(error)[:200]}") from None
+    return value
 
 
 def encode_json(value: object) -> bytes:

@@ -1,4 +1,5 @@
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,9 +30,10 @@ class Sink:
 
 
 @pytest.mark.parametrize("ours", [0, 1])
-def test_only_our_end_does_not_block(ours: int) -> None:
+def test_the_end_that_we_write_to_does_not_block(ours: int) -> None:
     near, far = make_pipe(ours)
-    assert not os.get_blocking(near)
+    # We write what may not fit, but read only what is there.
+    assert os.get_blocking(near) is (ours == 0)
     assert os.get_blocking(far)
     assert not os.get_inheritable(near)
     os.close(near)
@@ -51,7 +53,7 @@ def test_output_comes_as_it_is_written_and_then_its_end(loop: Loop) -> None:
     pipe.close()
 
 
-def test_paused_output_stays_in_the_pipe(loop: Loop) -> None:
+def test_paused_output_stays_in_the_pipe_until_it_is_wanted(loop: Loop) -> None:
     near, far = make_pipe(0)
     sink = Sink()
     pipe = OutputPipe(loop, near, sink.write, sink.end)
@@ -59,11 +61,15 @@ def test_paused_output_stays_in_the_pipe(loop: Loop) -> None:
     pipe.pause()
     os.write(far, b"later")
     loop.turn(0)
-    pipe.drain()
     assert sink.data == b""
-    pipe.resume()
     pipe.drain()
     assert sink.data == b"later"
+    os.write(far, b" still")
+    loop.turn(0)
+    assert sink.data == b"later"
+    pipe.resume()
+    loop.turn(0)
+    assert sink.data == b"later still"
     os.close(far)
     pipe.close()
     assert sink.ended == 0, "we closed it; nobody said that there is no more"
@@ -153,3 +159,18 @@ def test_without_a_pipe_everything_is_dropped(loop: Loop) -> None:
     pipe.end()
     pipe.close()
     assert not pipe.full
+
+
+def test_an_end_that_is_shared_is_not_watched_any_more_when_one_of_them_is_closed(loop: Loop) -> None:
+    near, far = make_pipe(0)
+    other = os.dup(near)
+    sink = Sink()
+    pipe = OutputPipe(loop, near, sink.write, sink.end, shared=True)
+    pipe.close()
+    os.write(far, b"x")
+    began = time.monotonic()
+    loop.turn(0.05)  # would return at once, as something can be read
+    assert time.monotonic() - began >= 0.04
+    assert sink.data == b""
+    os.close(other)
+    os.close(far)

@@ -29,6 +29,8 @@ class DockerContainer:
         """Give it another name, for people. Never raises a `BhattiError`."""
         try:
             await self._api.rename_container(self.reference, name)
+        except NotFound:
+            return  # it was for a moment only
         except BhattiError as error:
             log.warning("container %s keeps its name: %s", self.reference, error.message)
 

@@ -81,6 +81,17 @@ def test_the_drive_holds_lohar_and_its_start_command(tree: Path, tmp_path: Path)
     assert image.stat().st_blocks * 512 < 40 << 20
 
 
+def test_a_directory_that_once_held_more_gives_the_same_drive(tree: Path, tmp_path: Path) -> None:
+    make_agent_drive(tmp_path / "before.ext4", tree)
+    files = [tree / "lib" / f"{number:0250}" for number in range(100)]
+    for path in files:
+        path.touch()
+    for path in files:
+        path.unlink()
+    make_agent_drive(tmp_path / "after.ext4", tree)
+    assert file_sha256(tmp_path / "before.ext4") == file_sha256(tmp_path / "after.ext4")
+
+
 def test_the_start_command_runs_lohar_on_the_host_as_it_would_in_a_guest(tree: Path, tmp_path: Path) -> None:
     make_agent_drive(tmp_path / "agent.ext4", tree)
     command = [word.replace(agent_drive.MOUNT_POINT, str(tree)) for word in start_command()]

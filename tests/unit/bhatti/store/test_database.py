@@ -8,6 +8,7 @@ import pytest
 
 from bhatti.errors import BhattiError, CorruptData, OutOfSpace, Unavailable
 from bhatti.store import database as module
+from bhatti.store import migrations
 from bhatti.store.database import Database, translated
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +91,27 @@ async def test_a_new_file_is_told_from_an_old_one(tmp_path: Path) -> None:
         database = await Database.open(tmp_path / "state.db")
         assert database.created is expected
         await database.aclose()
+
+
+async def test_opening_that_is_cancelled_leaves_no_thread_at_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, leave, left = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(connection: sqlite3.Connection) -> None:
+        entered.set()
+        leave.wait(10)
+        migrate(connection)
+        left.set()
+
+    migrate = migrations.migrate
+    monkeypatch.setattr(module, "migrate", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(Database.open, tmp_path / "state.db")
+        await anyio.to_thread.run_sync(entered.wait)
+        tasks.cancel_scope.cancel()
+        asyncio.get_running_loop().call_soon(leave.set)
+    assert left.is_set()
 
 
 async def test_a_closed_database_says_so_and_can_be_closed_again(tmp_path: Path) -> None:

@@ -97,6 +97,22 @@ async def test_what_is_gone_is_gone_quietly(kept: DockerContainer) -> None:
         await kept.wait_stopped()
 
 
+async def test_it_gets_another_name_if_that_is_free(kept: DockerContainer, api: DockerApi) -> None:
+    await kept.rename("bhatti-test-renamed")
+    info = await kept.inspect()
+    assert info is not None
+    assert info.name == "/bhatti-test-renamed"
+    other = await make(api, "/bin/true")
+    try:
+        await other.rename("bhatti-test-renamed")  # taken: it keeps its own
+        found = await other.inspect()
+        assert found is not None
+        assert found.name == f"/{NAME}"
+    finally:
+        await other.remove()
+    await other.rename("bhatti-test-gone")
+
+
 async def test_its_output_is_read_in_both_ways(kept: DockerContainer) -> None:
     with anyio.fail_after(10):
         while await kept.tail() != "awake\n":  # Docker is told of the output a moment later

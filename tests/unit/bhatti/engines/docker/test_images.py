@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 from tests.dockerd import TINY, PrivateDocker, private_docker
+from tests.unit.bhatti.images.oci.conftest import running_registry
 
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.images import LABEL_DIGEST, Archive, DockerImages, environment
@@ -135,6 +136,24 @@ async def test_a_registry_that_is_down_is_told(images: DockerImages) -> None:
     with pytest.raises(EngineFailure, match="could not be pulled") as caught:
         await images.find("127.0.0.1:9/nothing:latest")
     assert caught.value.code == "pull-failed"
+
+
+async def test_an_image_that_is_not_here_is_pulled_from_its_registry(
+    images: DockerImages, docker: PrivateDocker, api: DockerApi, tmp_path: Path
+) -> None:
+    with running_registry(tmp_path) as registry:
+        name = f"{registry}/tools/tiny:1"
+        docker.docker("tag", TINY, name)
+        docker.docker("push", name)
+        docker.docker("image", "rm", name)
+        with pytest.raises(NotFound):
+            await api.image(name)
+        found = await images.find(name)
+        assert (await api.image(name)).id == found.id
+        docker.docker("image", "rm", name)
+        with pytest.raises(NotFound) as caught:
+            await images.find(f"{registry}/tools/nothing")
+        assert caught.value.code == "image-not-found"
 
 
 async def test_images_without_a_file_system_any_more_are_swept(
