@@ -260,8 +260,8 @@ def test_the_forward_port_wants_the_token_too(guarded: LocalAgent) -> None:
 # --- many
 
 
-def test_two_hundred_connections_at_once(local: LocalAgent) -> None:
-    connections = [local.connect() for _ in range(200)]
+def test_two_hundred_connections_at_once(agent: Agent) -> None:
+    connections = [agent.connect() for _ in range(200)]
     for number, connection in enumerate(connections):
         connection.start("echo", str(number))
     for number, connection in enumerate(connections):

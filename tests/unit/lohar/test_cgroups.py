@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lohar.cgroups import MANY, ROOT, CommandGroups, open_groups, parse_victim, read_keys, read_number
+from lohar.cgroups import IDLE, MANY, ROOT, CommandGroups, open_groups, parse_victim, read_keys, read_number
 from lohar.loop import Loop
 from lohar.wire.messages import OomKill
 
@@ -143,6 +143,19 @@ def test_of_many_groups_an_empty_one_is_looked_for_at_once(tree: Path) -> None:
     assert made[0] is not None
     made[0].close()
     assert groups.create() is made[0]
+
+
+def test_after_a_busy_moment_few_groups_are_left(tree: Path) -> None:
+    groups = CommandGroups(str(tree))
+    made = [groups.create() for _ in range(MANY)]
+    for group in made:
+        assert group is not None
+        group.close()
+    groups.reclaim()
+    assert len(list(tree.glob("c*/"))) == IDLE
+    again = [groups.create() for _ in range(IDLE + 1)]
+    assert again[-1] not in made
+    assert len({group.path for group in again if group is not None}) == IDLE + 1
 
 
 def test_a_group_that_an_agent_before_us_has_left_is_taken(tree: Path) -> None:
