@@ -2,8 +2,15 @@ import re
 
 import msgspec
 
-from bhatti.operations.operation import Scope, Streams
+from bhatti.operations import table
+from bhatti.operations.operation import Operation, Scope, Streams
 from bhatti.operations.table import ALL, HEALTH, SANDBOX_START, SANDBOX_STOP
+
+
+def test_what_a_module_declares_is_in_the_table() -> None:
+    declared = [value for value in vars(table).values() if isinstance(value, Operation)]
+    assert declared
+    assert not [operation.name for operation in declared if operation not in ALL]
 
 
 def test_names_and_routes_are_unique() -> None:
