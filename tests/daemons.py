@@ -29,7 +29,7 @@ class Daemon:
             **{key: value for key, value in os.environ.items() if not key.startswith(("BHATTI_", "XDG_", "NO_COLOR"))},
             "BHATTI_STATE_DIR": str(directory),
             "BHATTI_ENGINE": engine,
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
             "HOME": str(directory),
             **settings,
         }

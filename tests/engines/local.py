@@ -2,7 +2,8 @@
 
 It keeps every promise of `engines.base` (records to adopt by, causes of death, nothing left after a failure), so that
 everything above engines can be tested in milliseconds. A stopped machine is a stopped process (SIGSTOP), whose memory
-stays where it is. Its images are the ways in which a machine can go:
+stays where it is. Forks and checkpoints are copies of the home directory: there is no memory in them. Its images are
+the ways in which a machine can go:
 
     base      the agent
     dies      a process that says its last words and exits
@@ -12,6 +13,7 @@ stays where it is. Its images are the ways in which a machine can go:
     full      no space to make one
 """
 
+import builtins
 import contextlib
 import os
 import shutil
@@ -25,11 +27,19 @@ import anyio
 import msgspec
 from anyio import to_thread
 
-from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Machine, ProgressCallback
+from bhatti.engines.base import (
+    Capabilities,
+    CauseOfDeath,
+    Checkpoint,
+    Engine,
+    Machine,
+    ProgressCallback,
+    SnapshotReport,
+)
 from bhatti.errors import Conflict, CorruptData, EngineFailure, GuestTimeout, NotFound, OutOfSpace
 from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.transports import UnixTransport
-from bhatti.model.sandbox import SandboxSpec, Status, Temperature
+from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
 
 BOOT_S = 10.0
 SILENT_S = 0.3
@@ -49,6 +59,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     started: str
     created: float
+    image: str
 
 
 class LocalEngine(Engine):
@@ -69,8 +80,8 @@ class LocalEngine(Engine):
         return Capabilities(
             own_kernel=False,
             pause=False,
-            memory_snapshot=False,
-            fork=False,
+            memory_snapshot=True,
+            fork=True,
             bridge_network=False,
             hotplug_volumes=False,
             rootless=True,
@@ -99,20 +110,86 @@ class LocalEngine(Engine):
                 self._gone.add(record.id)
 
     async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
+        _check_image(spec.image)
+        return await self._make(spec, None, "booted", progress)
+
+    async def _make(self, spec: SandboxSpec, home: Path | None, how: str, progress: ProgressCallback | None) -> Machine:
+        """Make a machine, with a copy of `home` if there is one."""
         report = progress or (lambda stage: None)
         report("layer")
-        _check_image(spec.image)
         directory = self._directory / spec.id
         try:
             report("boot")
-            process = await to_thread.run_sync(self._start, spec, directory)
+            process = await to_thread.run_sync(self._start, spec, directory, home)
             report("agent")
             await self._wait_ready(spec, directory, process)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._remove(spec.id)
             raise
-        return await self.status(spec.id)
+        return msgspec.structs.replace(await self.status(spec.id), how=how)
+
+    async def fork(
+        self,
+        source_id: str,
+        spec: SandboxSpec,
+        *,
+        checkpoint: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Machine:
+        self._record(source_id)
+        directory = self._directory / source_id
+        home = directory / "home" if checkpoint is None else self._checkpoint(source_id, checkpoint)
+        if checkpoint is None:
+            self.link(source_id)
+        return await self._make(spec, home, "forked", progress)
+
+    async def checkpoint(self, sandbox_id: str, name: str) -> Checkpoint:
+        self.link(sandbox_id)
+        target = self._directory / sandbox_id / "checkpoints" / checked_name(name)
+        if target.exists():
+            raise Conflict(f"there is a checkpoint {name!r}", hint="choose another name", code="checkpoint-exists")
+        await to_thread.run_sync(_copy_whole, self._directory / sandbox_id / "home", target)
+        return _describe(target)
+
+    async def checkpoints(self, sandbox_id: str) -> builtins.list[Checkpoint]:
+        self._record(sandbox_id)
+        found = (self._directory / sandbox_id / "checkpoints").glob("[!.]*")
+        return sorted((_describe(path) for path in found), key=lambda one: one.created_at)
+
+    async def remove_checkpoint(self, sandbox_id: str, name: str) -> None:
+        await to_thread.run_sync(shutil.rmtree, self._checkpoint(sandbox_id, name))
+
+    async def restore_checkpoint(
+        self, sandbox_id: str, name: str, *, progress: ProgressCallback | None = None
+    ) -> Machine:
+        record, kept = self._record(sandbox_id), self._checkpoint(sandbox_id, name)
+        directory = self._directory / sandbox_id
+        if (link := self._links.pop(sandbox_id, None)) is not None:
+            await link.aclose()
+        with anyio.CancelScope(shield=True):
+            if self._alive(record):
+                await self._end(record)
+            await to_thread.run_sync(shutil.rmtree, directory / "home")
+            for name_of_socket in ("c", "f"):
+                (directory / name_of_socket).unlink(missing_ok=True)
+            spec = SandboxSpec(
+                id=sandbox_id, name=sandbox_id, image=record.image, cpus=1, memory_mib=128, disk_mib=1, token=""
+            )
+            self._gone.discard(sandbox_id)
+            process = await to_thread.run_sync(self._start, spec, directory, kept)
+            await self._wait_ready(spec, directory, process)
+        return msgspec.structs.replace(await self.status(sandbox_id), how="restored")
+
+    async def verify_snapshot(self, sandbox_id: str, *, probe: bool = False) -> SnapshotReport:
+        machine = await self.status(sandbox_id)
+        return SnapshotReport(usable=machine.status is Status.STOPPED, detail="it is where it was", probed=probe)
+
+    def _checkpoint(self, sandbox_id: str, name: str) -> Path:
+        found = self._directory / self._record(sandbox_id).id / "checkpoints" / checked_name(name)
+        if not found.exists():
+            raise NotFound(f"there is no checkpoint {name!r}", code="checkpoint-not-found")
+        return found
 
     async def destroy(self, sandbox_id: str) -> None:
         self._record(sandbox_id)
@@ -179,10 +256,13 @@ class LocalEngine(Engine):
         except KeyError:
             raise NotFound(f"no machine {sandbox_id}") from None
 
-    def _start(self, spec: SandboxSpec, directory: Path) -> "subprocess.Popen[bytes]":
-        directory.mkdir(parents=True)
+    def _start(self, spec: SandboxSpec, directory: Path, home: Path | None) -> "subprocess.Popen[bytes]":
+        directory.mkdir(parents=True, exist_ok=True)
+        if home is not None:
+            shutil.copytree(home, directory / "home", symlinks=True)
         process = self._children[spec.id] = self._spawn(spec, directory)
-        record = Record(id=spec.id, pid=process.pid, started=_start_time(process.pid) or "", created=time.time())
+        started = _start_time(process.pid) or ""
+        record = Record(id=spec.id, pid=process.pid, started=started, created=time.time(), image=spec.image)
         _write(directory / "machine.json", msgspec.json.encode(record))
         self._records[spec.id] = record
         return process
@@ -190,7 +270,7 @@ class LocalEngine(Engine):
     def _spawn(self, spec: SandboxSpec, directory: Path) -> "subprocess.Popen[bytes]":
         sockets = {"LOHAR_TEST": "1", "LOHAR_SOCK": str(directory / "c"), "LOHAR_FWD_SOCK": str(directory / "f")}
         home = directory / "home"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         with (directory / "console").open("wb") as console:
             return subprocess.Popen(
                 PROGRAMS[spec.image],
@@ -290,6 +370,18 @@ def _processes_of(directory: Path) -> list[int]:
             if f"LOHAR_SOCK={directory}/".encode() in environment.read_bytes():
                 found.append(int(environment.parent.name))
     return found
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    draft = target.with_name(f".{target.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(source, draft, symlinks=True)
+    draft.rename(target)
+
+
+def _describe(path: Path) -> Checkpoint:
+    size = sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    return Checkpoint(name=path.name, created_at=path.stat().st_ctime, size_bytes=size)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -44,10 +44,10 @@ def admit(request: SandboxCreate, settings: Settings, host: Host) -> SandboxSpec
     the limit.
     """
     defaults, limits = settings.defaults, settings.limits
-    _check_environment(request.env)
+    check_environment(request.env)
     return SandboxSpec(
         id=secrets.token_hex(8),
-        name=f"sandbox-{secrets.token_hex(3)}" if request.name is None else checked_name(request.name),
+        name=new_name() if request.name is None else checked_name(request.name),
         image=request.image or defaults.image,
         cpus=_cpus(request.cpus, defaults, limits, host),
         memory_mib=_memory(request.memory_mb, defaults, limits, host),
@@ -58,6 +58,11 @@ def admit(request: SandboxCreate, settings: Settings, host: Host) -> SandboxSpec
         files=tuple(GuestFile(path=f.guest_path, content=f.content, mode=f.mode) for f in request.files),
         init=request.init,
     )
+
+
+def new_name() -> str:
+    """Return the name of a sandbox that nobody has named."""
+    return f"sandbox-{secrets.token_hex(3)}"
 
 
 def _cpus(asked: int | None, defaults: Defaults, limits: Limits, host: Host) -> int:
@@ -99,7 +104,8 @@ def _disk(asked: int | None, defaults: Defaults, limits: Limits, host: Host) -> 
     return disk
 
 
-def _check_environment(env: dict[str, str]) -> None:
+def check_environment(env: dict[str, str]) -> None:
+    """Raise `InvalidRequest` (code `bad-environment`) for what cannot be a variable of any process."""
     for name, value in env.items():
         if not name or "=" in name or "\0" in name or "\0" in value:
             raise InvalidRequest(

@@ -1,8 +1,10 @@
 """What the daemon knows, in the words of the API."""
 
+import datetime
 from collections.abc import Iterable
 
-from bhatti.engines.base import Machine
+from bhatti.engines.base import Checkpoint, Machine, SnapshotReport
+from bhatti.errors import Conflict
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.operations import types
 from bhatti.store.sandboxes import Record
@@ -37,6 +39,40 @@ def sandbox(record: Record, machine: Machine | None) -> types.Sandbox:
     )
 
 
+def checkpoint(found: Checkpoint) -> types.Checkpoint:
+    """Return a checkpoint as callers see it."""
+    return types.Checkpoint(
+        name=found.name,
+        created_at=datetime.datetime.fromtimestamp(found.created_at, datetime.UTC),
+        size_bytes=found.size_bytes,
+        usable=found.usable,
+        detail=found.detail,
+    )
+
+
+def snapshot_report(found: SnapshotReport) -> types.SnapshotReport:
+    """Return what was found about a snapshot as callers see it."""
+    return types.SnapshotReport(
+        usable=found.usable, detail=found.detail, probed=found.probed, size_bytes=found.size_bytes
+    )
+
+
 def newest_first(records: Iterable[Record]) -> list[Record]:
     """Return the records in the order of listings."""
     return sorted(records, key=lambda record: (record.created_at, record.id), reverse=True)
+
+
+def not_running(record: Record) -> Conflict:
+    """Return the error for a call into a sandbox that cannot be woken, with its cause of death."""
+    if record.status is Status.FAILED:
+        cause = f": {record.cause.detail}" if record.cause else ""
+        return Conflict(
+            f"sandbox {record.name!r} has failed{cause}",
+            hint=f"`bhatti inspect {record.name}` shows its last words; `bhatti rm {record.name}` removes it",
+            code="not-running",
+        )
+    return Conflict(
+        f"sandbox {record.name!r} is {record.status}, not running",
+        hint=f"`bhatti inspect {record.name}` shows how it is",
+        code="not-running",
+    )

@@ -20,10 +20,12 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from bhatti.daemon import admission, answers, builds, doctor
+from bhatti.daemon import admission, answers, builds, doctor, forks
 from bhatti.daemon.builds import Images
 from bhatti.daemon.catalogue import Catalogue
+from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
+from bhatti.daemon.forks import Forks
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.recovery import Recovery, facts_of, last_words
 from bhatti.daemon.settings import Settings
@@ -31,7 +33,7 @@ from bhatti.engines.base import Engine, Machine
 from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
-from bhatti.model.sandbox import Status
+from bhatti.model.sandbox import SandboxSpec, Status
 from bhatti.operations import table, types
 from bhatti.server.backend import Backend, BuildCallback, StageCallback
 from bhatti.store.journal import Journal, destroyed
@@ -54,6 +56,8 @@ class Service(Backend):
         self._orders = Orders(tasks)
         self._catalogue = Catalogue()
         self._images = Images(settings)
+        self._forks = Forks(self.claims)
+        self._checkpoints = Checkpoints(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
         self._stopping = False
         self._wakes: dict[str, anyio.Lock] = {}
@@ -110,25 +114,42 @@ class Service(Backend):
     async def create(self, request: types.SandboxCreate, on_stage: StageCallback) -> types.Sandbox:
         """See `Backend`."""
         _, engine = self._serving()
+        if request.source is not None:
+            source = self._catalogue.find(request.source)
+            return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage)
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host)
         spec = msgspec.structs.replace(spec, env=await self._images.environment(spec.image) | spec.env)
+        return await self._make(spec, lambda: engine.create(spec, progress=on_stage))
+
+    async def fork(self, ref: str, request: types.SandboxFork, on_stage: StageCallback) -> types.Sandbox:
+        """See `Backend`."""
+        _, engine = self._serving()
+        source = self._catalogue.find(ref)
+        spec = forks.fork_spec(source.spec, request)
+        if request.checkpoint is None:
+            source = await self._awake(source)
+        return await self._make(spec, lambda: self._forks.fork(source, engine, spec, request.checkpoint, on_stage))
+
+    async def _make(self, spec: SandboxSpec, work: Callable[[], Awaitable[Machine]]) -> types.Sandbox:
+        """Make a sandbox by `work`, which is undone when its caller leaves."""
+        _, engine = self._serving()
         record = Record(
             id=spec.id, name=spec.name, status=Status.CREATING, engine=engine.name, spec=spec, created_at=now()
         )
         # Reserved before the first await of the order: two requests for one name meet here, not in the engine.
         self._catalogue.reserve(record)
-        machine = await self._orders.run(lambda: self._create(record, on_stage), undo_when_left=True)
+        machine = await self._orders.run(lambda: self._create(record, work), undo_when_left=True)
         return answers.sandbox(self._catalogue.find(record.id), machine)
 
     @exclusive(per="sandbox", busy="reject")
-    async def _create(self, record: Record, on_stage: StageCallback) -> Machine:
-        journal, engine = self._serving()
+    async def _create(self, record: Record, work: Callable[[], Awaitable[Machine]]) -> Machine:
+        journal, _ = self._serving()
         began = time.monotonic()
         made = False
         try:
             await journal.begin_create(record)
-            machine = await engine.create(record.spec, progress=on_stage)
+            machine = await work()
             made = True
             running = msgspec.structs.replace(record, status=machine.status, facts=facts_of(machine))
             await journal.finish_create(running)
@@ -212,6 +233,39 @@ class Service(Backend):
         self._wakes.pop(record.id, None)
         log.info("destroyed", extra={"id": record.id, "sandbox": record.name})
 
+    # --- checkpoints and snapshots
+
+    async def checkpoint(self, ref: str, name: str) -> types.Checkpoint:
+        """See `Backend`."""
+        record = await self._awake(self._catalogue_of_served().find(ref))
+        _, engine = self._serving()
+        return await self._orders.run(lambda: self._checkpoints.checkpoint(record, engine, name), undo_when_left=False)
+
+    async def checkpoints(self, ref: str) -> list[types.Checkpoint]:
+        """See `Backend`."""
+        _, engine = self._serving()
+        return await self._checkpoints.list(self._catalogue.find(ref), engine)
+
+    async def restore_checkpoint(self, ref: str, name: str) -> types.Sandbox:
+        """See `Backend`."""
+        return await self._ordered(ref, lambda record: self._restore(record, name))
+
+    @exclusive(per="sandbox", busy="reject")
+    async def _restore(self, record: Record, name: str) -> Machine:
+        _, engine = self._serving()
+        return await self._became(record, await engine.restore_checkpoint(record.id, name), "put-back")
+
+    async def remove_checkpoint(self, ref: str, name: str) -> None:
+        """See `Backend`."""
+        record = self._catalogue_of_served().find(ref)
+        _, engine = self._serving()
+        await self._orders.run(lambda: self._checkpoints.prune(record, engine, name), undo_when_left=False)
+
+    async def verify_snapshot(self, ref: str, request: types.SnapshotVerify) -> types.SnapshotReport:
+        """See `Backend`."""
+        _, engine = self._serving()
+        return await self._checkpoints.verify(self._catalogue.find(ref), engine, probe=request.probe)
+
     # --- looking
 
     async def sandboxes(self) -> list[types.Sandbox]:
@@ -232,16 +286,20 @@ class Service(Backend):
     async def guest(self, ref: str) -> GuestLink:
         """See `Backend`."""
         _, engine = self._serving()
-        record = self._catalogue.find(ref)
-        if record.status is Status.STOPPED:
-            record = await self._wake(record)
-        if record.status is not Status.RUNNING:
-            raise _not_running(record)
+        record = await self._awake(self._catalogue.find(ref))
         try:
             return engine.link(record.id)
         except (Conflict, NotFound):
             record, _ = await self._look(record)
-            raise _not_running(record) from None
+            raise answers.not_running(record) from None
+
+    async def _awake(self, record: Record) -> Record:
+        """Return a sandbox that runs, woken if it sleeps; raises `Conflict` (code `not-running`) if it cannot be."""
+        if record.status is Status.STOPPED:
+            record = await self._wake(record)
+        if record.status is not Status.RUNNING:
+            raise answers.not_running(record)
+        return record
 
     async def _wake(self, record: Record) -> Record:
         """Start a sandbox that sleeps: once, however many wait for it."""
@@ -258,7 +316,7 @@ class Service(Backend):
             record, _ = await self._look(self._catalogue_of_served().find(ref))
         except BhattiError as err:
             return err
-        return error if record.status is Status.RUNNING else _not_running(record)
+        return error if record.status is Status.RUNNING else answers.not_running(record)
 
     async def _look(self, record: Record) -> tuple[Record, Machine | None]:
         """Ask the engine how the machine is; write down what has changed."""
@@ -336,21 +394,6 @@ class Service(Backend):
     def _catalogue_of_served(self) -> Catalogue:
         self._serving()
         return self._catalogue
-
-
-def _not_running(record: Record) -> Conflict:
-    if record.status is Status.FAILED:
-        cause = f": {record.cause.detail}" if record.cause else ""
-        return Conflict(
-            f"sandbox {record.name!r} has failed{cause}",
-            hint=f"`bhatti inspect {record.name}` shows its last words; `bhatti rm {record.name}` removes it",
-            code="not-running",
-        )
-    return Conflict(
-        f"sandbox {record.name!r} is {record.status}, not running",
-        hint=f"`bhatti inspect {record.name}` shows how it is",
-        code="not-running",
-    )
 
 
 def _ms_since(moment: float) -> int:

@@ -5,7 +5,8 @@ one handler in `bhatti.server.routes`; the server refuses to start while an entr
 """
 
 from bhatti.operations.operation import Operation
-from bhatti.operations.tables import guest, images, sandboxes, system
+from bhatti.operations.tables import checkpoints, guest, images, sandboxes, system
+from bhatti.operations.tables.checkpoints import *
 from bhatti.operations.tables.guest import *
 from bhatti.operations.tables.images import *
 from bhatti.operations.tables.sandboxes import *
@@ -17,6 +18,7 @@ API_REVISION = "1"
 ALL: tuple[Operation[object, object], ...] = (
     *system.OPERATIONS,
     *sandboxes.OPERATIONS,
+    *checkpoints.OPERATIONS,
     *guest.OPERATIONS,
     *images.OPERATIONS,
 )

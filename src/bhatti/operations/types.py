@@ -7,6 +7,7 @@ Each topic has its module in `documents`.
 """
 
 from bhatti.operations.documents.base import *
+from bhatti.operations.documents.checkpoints import *
 from bhatti.operations.documents.guest import *
 from bhatti.operations.documents.images import *
 from bhatti.operations.documents.sandboxes import *

@@ -37,6 +37,33 @@ class Backend(abc.ABC):
         """Make a sandbox. When cancelled, the machine is undone before this returns."""
 
     @abc.abstractmethod
+    async def fork(self, ref: str, request: types.SandboxFork, on_stage: StageCallback) -> types.Sandbox:
+        """Make a sandbox from another, which is woken if it sleeps; raises `NotFound`, `Busy`, `Conflict`.
+
+        When cancelled, the machine is undone before this returns.
+        """
+
+    @abc.abstractmethod
+    async def checkpoint(self, ref: str, name: str) -> types.Checkpoint:
+        """Keep a copy of a sandbox, which is woken if it sleeps. When cancelled, it is made all the same."""
+
+    @abc.abstractmethod
+    async def checkpoints(self, ref: str) -> list[types.Checkpoint]:
+        """Return the checkpoints of a sandbox, oldest first. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def restore_checkpoint(self, ref: str, name: str) -> types.Sandbox:
+        """Put a sandbox back to a checkpoint. When cancelled, it is put back all the same."""
+
+    @abc.abstractmethod
+    async def remove_checkpoint(self, ref: str, name: str) -> None:
+        """Remove a checkpoint. When cancelled, it is removed all the same."""
+
+    @abc.abstractmethod
+    async def verify_snapshot(self, ref: str, request: types.SnapshotVerify) -> types.SnapshotReport:
+        """Say whether the memory of a stopped sandbox can be loaded; raises `Conflict` if it is not stopped."""
+
+    @abc.abstractmethod
     async def sandboxes(self) -> list[types.Sandbox]:
         """Return all sandboxes, the newest first. Safe to cancel."""
 

@@ -1,6 +1,7 @@
 """`bhatti create`, `ls`, `inspect`, `stop`, `start` and `rm`."""
 
 import sys
+from collections.abc import Iterable
 
 import click
 
@@ -19,6 +20,7 @@ from bhatti.sdk.client import Client
 @click.option("--file", "files", multiple=True, metavar="HOST:GUEST", help="Put a file in at boot; repeatable.")
 @click.option("--init", metavar="SCRIPT", help="Run in session `init` as soon as it has booted.")
 @click.option("--user", metavar="NAME", help="Whom commands run as; `lohar` if not given.")
+@click.option("--from", "source", metavar="SANDBOX", help="Fork that sandbox; it cannot be told to be anything else.")
 @json_option
 @quiet_option
 def create(
@@ -32,6 +34,7 @@ def create(
     files: tuple[str, ...],
     init: str | None,
     user: str | None,
+    source: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -51,10 +54,15 @@ def create(
         disk_size_mb=disk,
         user=user,
         env=environment(env),
-        files=[_injection(given) for given in files],
+        files=[injection(given) for given in files],
         init=init,
+        source=source,
     )
-    made = make(client_of_running_daemon(), request, quiet=quiet or as_json)
+    told(make(client_of_running_daemon(), request, quiet=quiet or as_json), as_json=as_json, quiet=quiet)
+
+
+def told(made: types.Sandbox, *, as_json: bool, quiet: bool) -> None:
+    """Print a sandbox that was made: all of it, its id alone, or what people want to know."""
     if as_json:
         print_json(made)
     elif quiet:
@@ -69,8 +77,13 @@ def create(
 
 def make(caller: Client, request: types.SandboxCreate, *, quiet: bool) -> types.Sandbox:
     """Create a sandbox, showing its stages; raises what the daemon raised."""
-    with progress.shown("create", quiet=quiet or not sys.stderr.isatty()) as report:
-        for event in caller.stream(table.SANDBOX_CREATE, request, types.CreateEvent):
+    return followed("create", caller.stream(table.SANDBOX_CREATE, request, types.CreateEvent), quiet=quiet)
+
+
+def followed(title: str, events: Iterable[types.CreateEvent], *, quiet: bool) -> types.Sandbox:
+    """Show the stages of a creation and return what was made; raises what the daemon raised."""
+    with progress.shown(title, quiet=quiet or not sys.stderr.isatty()) as report:
+        for event in events:
             if event.sandbox is not None:
                 return event.sandbox
             report(event.stage, 0, 0)
@@ -211,7 +224,8 @@ def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
         raise failure
 
 
-def _injection(given: str) -> types.FileInjection:
+def injection(given: str) -> types.FileInjection:
+    """Return the file that `HOST:GUEST` names; raises `InvalidRequest`."""
     host, colon, guest = given.partition(":")
     if not colon or not guest.startswith("/"):
         raise InvalidRequest(f"{given!r} is not HOST:GUEST", hint="for example --file ~/.netrc:/home/lohar/.netrc")

@@ -15,6 +15,7 @@ from bhatti.engines.qemu.fork import ForkingVm
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold, with_own_drives
 from bhatti.engines.qemu.record import Phase
 from bhatti.errors import Conflict, NotFound
+from bhatti.model.sandbox import checked_name
 
 INTERRUPTED = "it was being put back to a checkpoint when its engine died"
 
@@ -49,6 +50,14 @@ class CheckpointedVm(ForkingVm):
         parent = self.files.directory / "checkpoints"
         finished = parent.glob(f"*/{snapshot.MANIFEST_FILE}") if parent.exists() else ()
         return sorted((self._describe(path.parent) for path in finished), key=lambda found: found.created_at)
+
+    def sweep_copies(self) -> None:
+        """Remove what an earlier engine was copying when it died, for a checkpoint or back from one. Blocks."""
+        for directory in (self.files.directory / "checkpoints").glob("*"):
+            if not (directory / snapshot.MANIFEST_FILE).exists():
+                shutil.rmtree(directory)
+        for copy in self.files.directory.glob("*.new"):
+            copy.unlink()
 
     def remove_checkpoint(self, name: str) -> None:
         """Remove one, manifest first. Raises `NotFound`. Blocks."""
@@ -106,7 +115,7 @@ class CheckpointedVm(ForkingVm):
         return [*pairs, (mold.files.memory, self.files.memory)] if mold.has_memory_file else pairs
 
     def _existing(self, name: str) -> MachineFiles:
-        files = self.checkpoint_files(name)
+        files = self.checkpoint_files(checked_name(name))  # a path, else
         if not (files.directory / snapshot.MANIFEST_FILE).exists():
             raise NotFound(f"sandbox {self.spec.name!r} has no checkpoint {name!r}", code="checkpoint-not-found")
         return files

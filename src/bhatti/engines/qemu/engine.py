@@ -101,6 +101,7 @@ class QemuEngine(Engine):
         """See `Engine.adopt`."""
         # What an earlier engine was copying for a fork is of no use to anybody.
         await anyio.to_thread.run_sync(remove_files, self.settings.molds_dir)
+        await anyio.to_thread.run_sync(self._golden.sweep)
         for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
             await self._adopt_one(directory)
         await self._end_strays()
@@ -342,6 +343,7 @@ class QemuEngine(Engine):
             log.warning("sandbox %s was left %s: removed", directory.name, record.phase if record else "empty")
             await machine.remove()
             return
+        await anyio.to_thread.run_sync(machine.sweep_copies)
         await machine.adopt()
         self._machines[directory.name] = machine
 

@@ -21,7 +21,7 @@ from bhatti.engines.qemu.files import MachineFiles, check_space, make_config
 from bhatti.engines.qemu.mold import Mold, copy_machine, seal_mold, with_own_drives
 from bhatti.engines.qemu.network import Plug
 from bhatti.engines.qemu.plan import same_hardware
-from bhatti.engines.qemu.record import write_record
+from bhatti.engines.qemu.record import Phase, write_record
 from bhatti.engines.qemu.sleep import SleepingVm
 from bhatti.engines.stages import Stages
 from bhatti.errors import Conflict, EngineFailure, GuestFailure, GuestTimeout, InvalidRequest, Unavailable
@@ -124,6 +124,8 @@ class ForkingVm(SleepingVm):
             if self._paused:
                 await self._run()
             await self._write_back()
+            if self.record.phase is Phase.RUNNING:  # else it is being made, and nobody will adopt it
+                await self._note(phase=Phase.CASTING)
             await self._tell("stop")
             try:
                 assert self._monitor is not None
@@ -132,6 +134,8 @@ class ForkingVm(SleepingVm):
                 record = await anyio.to_thread.run_sync(copy_machine, self.files, self.record, files)
             finally:
                 await self._run()
+                if self.record.phase is Phase.CASTING:
+                    await self._note(phase=Phase.RUNNING)
             await self._tell_time_if_possible()
             await anyio.to_thread.run_sync(seal_mold, self._host, record, files)
 
@@ -160,6 +164,8 @@ class ForkingVm(SleepingVm):
         old = GuestLink(self._quarantine_transport(plug, woken_as), token=mold.record.spec.token)
         new = self._quarantine_transport(plug, plug.address)
         identity = self._identity(plug, generation, moves=woken_as != plug.address)
+        if self.spec.init == mold.record.spec.init:
+            identity = identity.replace(init="")  # it has run there, and runs on here if it runs at all
         refusals: list[GuestFailure] = []
 
         async def tell(scope: anyio.CancelScope) -> None:

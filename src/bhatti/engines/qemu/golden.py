@@ -58,6 +58,13 @@ class GoldenSnapshots:
         }
         return hashlib.sha256(msgspec.json.encode(shape, order="sorted")).hexdigest()[:KEY_DIGITS]
 
+    def sweep(self) -> None:
+        """Remove what an earlier engine did not finish. Blocks."""
+        if self._directory.exists():
+            for directory in self._directory.iterdir():
+                if not (directory / snapshot.MANIFEST_FILE).exists():
+                    shutil.rmtree(directory)
+
     def ensure_soon(self, spec: SandboxSpec) -> None:
         """Begin to make the mold for sandboxes like `spec`, unless that is under way. Failures are logged."""
         shape = _outline(spec)

@@ -35,6 +35,7 @@ HALFWAY = (Phase.STOPPING, Phase.RESTORED)
 STATUS_OF = {
     Phase.CREATING: Status.CREATING,
     Phase.RUNNING: Status.RUNNING,
+    Phase.CASTING: Status.RUNNING,
     Phase.RESTORED: Status.RUNNING,
     Phase.STOPPING: Status.RUNNING,
     Phase.STOPPED: Status.STOPPED,
@@ -121,7 +122,7 @@ class QemuMachine(CheckpointedVm):
             raise EngineFailure(f"the monitor in {self.files.directory} is that of {name}", code="not-ours")
         await self._plug_in_again()
         self._link = self._open_link()
-        if self.record.phase is Phase.STOPPING:
+        if self.record.phase in (Phase.STOPPING, Phase.CASTING):
             await self._undo_stop()
         elif self.record.phase is Phase.RESTORED:
             await self._finish_restore()

@@ -7,6 +7,7 @@ to go through the stream.
 """
 
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -42,7 +43,7 @@ async def save_state(monitor: Monitor, path: Path, *, with_memory: bool) -> None
             while (status := (await events.next(timeout_s=SAVE_TIMEOUT_S)).data["status"]) != "completed":
                 if status in ("failed", "cancelled"):
                     raise await _failure(monitor)
-        await _finalized(monitor)
+        await finalized(monitor.execute)
     finally:
         os.close(file)
 
@@ -75,10 +76,13 @@ async def _prepare(monitor: Monitor, *, with_memory: bool) -> None:
     await monitor.execute("migrate-set-parameters", {"max-bandwidth": UNLIMITED_BANDWIDTH})
 
 
-async def _finalized(monitor: Monitor) -> None:
-    """Wait until QEMU has tidied up behind a migration: it refuses `cont` before, and tells nobody when it is done."""
+async def finalized(ask: Callable[[str], Awaitable[object]]) -> None:
+    """Wait until QEMU has tidied up behind a migration: it refuses `cont` before, and tells nobody when it is done.
+
+    `ask` gives an order to the monitor. Raises what it raises.
+    """
     while True:
-        seen = await monitor.execute("query-status")
+        seen = await ask("query-status")
         if not isinstance(seen, dict) or seen.get("status") != "finish-migrate":
             return
         await anyio.sleep(FINALIZE_POLL_S)

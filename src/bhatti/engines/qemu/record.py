@@ -23,11 +23,12 @@ class Phase(enum.StrEnum):
 
     `creating` and `destroying` mean: undo, finish. `stopping`: if it still lives, it goes on running. `starting`: it is
     stopped again, its snapshot untouched. `restored`: its snapshot is spent and it may have run; the rest of the start
-    is done again.
+    is done again. `casting`: it may be halted, for a copy of it; it goes on running.
     """
 
     CREATING = "creating"
     RUNNING = "running"
+    CASTING = "casting"
     STOPPING = "stopping"
     STOPPED = "stopped"
     STARTING = "starting"

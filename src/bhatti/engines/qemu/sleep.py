@@ -147,6 +147,7 @@ class SleepingVm(Vm):
 
     async def _undo_stop(self) -> None:
         """Let a machine run on whose stop was not finished; its guest has lost some time."""
+        await migration.finalized(self._tell)  # whoever began to save its state may have died meanwhile
         await self._run()
         await self._note(phase=Phase.RUNNING)
         await self._tell_time_if_possible()

@@ -70,7 +70,8 @@ class Vm:
 
     def link(self) -> GuestLink:
         """Return the connection pool to the agent. Raises `Conflict` (code `not-running`)."""
-        if self._link is None or not self._alive or self._paused or self.record.phase is not Phase.RUNNING:
+        runs = self.record.phase in (Phase.RUNNING, Phase.CASTING)
+        if self._link is None or not self._alive or self._paused or not runs:
             state = "paused" if self._paused else self.record.phase
             raise Conflict(
                 f"sandbox {self.spec.name!r} is not running ({state})",

@@ -17,8 +17,11 @@ class FileInjection(Request, frozen=True, kw_only=True):
     mode: Annotated[str, msgspec.Meta(pattern=r"^0?[0-7]{3,4}$")] = "0644"
 
 
-class SandboxCreate(Request, frozen=True, kw_only=True):
-    """What is wanted. Everything has a default; `name` becomes `sandbox-` and six hex digits."""
+class SandboxCreate(Request, frozen=True, kw_only=True, rename={"source": "from"}):
+    """What is wanted. Everything has a default; `name` becomes `sandbox-` and six hex digits.
+
+    `from` names a sandbox to fork: then the defaults are what that one is, and nothing else is possible.
+    """
 
     name: str | None = None
     image: str | None = None
@@ -29,6 +32,7 @@ class SandboxCreate(Request, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     files: list[FileInjection] = []
     init: str | None = None
+    source: str | None = None
 
 
 class Cause(Answer, frozen=True, kw_only=True):

@@ -1,11 +1,12 @@
 """Handlers of the operations, one module per noun; `HANDLERS` has them all by the operation's name."""
 
 from bhatti.server.call import Handler
-from bhatti.server.routes import execute, files, images, proxy, sandboxes, sessions, system, terminals
+from bhatti.server.routes import checkpoints, execute, files, images, proxy, sandboxes, sessions, system, terminals
 
 HANDLERS: dict[str, Handler] = {
     **system.HANDLERS,
     **sandboxes.HANDLERS,
+    **checkpoints.HANDLERS,
     **execute.HANDLERS,
     **terminals.HANDLERS,
     **sessions.HANDLERS,

@@ -1,9 +1,12 @@
 """Making, listing, showing, stopping, starting and ending sandboxes."""
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 from aiohttp import web
 
 from bhatti.operations import table, types
+from bhatti.server.backend import StageCallback
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
 from bhatti.server.failures import ours
@@ -13,12 +16,21 @@ from bhatti.server.tasks import together
 async def create(call: Call) -> types.Sandbox | web.StreamResponse:
     """Make a sandbox; as a stream, the stages are told as they begin."""
     request = await call.body(types.SandboxCreate)
+    return await creation(call, lambda on_stage: call.backend.create(request, on_stage))
+
+
+Making = Callable[[StageCallback], Awaitable[types.Sandbox]]
+"""Makes a sandbox, telling its stages."""
+
+
+async def creation(call: Call, make: Making) -> types.Sandbox | web.StreamResponse:
+    """Answer with what `make` makes, whole or as the stream that the caller accepts."""
     if not call.wants_events():
-        return await call.backend.create(request, lambda stage: None)
-    return await _create_told(call, request)
+        return await make(lambda stage: None)
+    return await _told(call, make)
 
 
-async def _create_told(call: Call, request: types.SandboxCreate) -> web.StreamResponse:
+async def _told(call: Call, make: Making) -> web.StreamResponse:
     stream = EventStream[types.CreateEvent](call)
     await stream.begin()
     # The engine's callback must not block, the caller may read slowly: the stages wait here, a handful at most.
@@ -37,7 +49,7 @@ async def _create_told(call: Call, request: types.SandboxCreate) -> web.StreamRe
     async with together() as tasks, stages_in:
         tasks.start_soon(tell)
         try:
-            last = types.CreateEvent(type="sandbox", sandbox=await call.backend.create(request, on_stage))
+            last = types.CreateEvent(type="sandbox", sandbox=await make(on_stage))
         except Exception as err:
             last = types.CreateEvent.of(ours(err, call.request, call.request_id))
     await stream.send(last)

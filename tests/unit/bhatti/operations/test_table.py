@@ -4,7 +4,8 @@ import msgspec
 
 from bhatti.operations import table
 from bhatti.operations.operation import Operation, Scope, Streams
-from bhatti.operations.table import ALL, HEALTH, SANDBOX_START, SANDBOX_STOP
+from bhatti.operations.table import ALL, CHECKPOINT_CREATE, HEALTH, SANDBOX_FORK
+from bhatti.operations.tables import guest
 
 
 def test_what_a_module_declares_is_in_the_table() -> None:
@@ -26,10 +27,10 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
     assert all(re.fullmatch(r"[A-Z].*\.", operation.summary, re.DOTALL) for operation in ALL)
 
 
-def test_what_enters_a_guest_wakes_it_and_what_reads_metadata_does_not() -> None:
+def test_what_enters_a_guest_or_copies_one_wakes_it_and_what_reads_metadata_does_not() -> None:
+    woken_for = {*guest.OPERATIONS, SANDBOX_FORK, CHECKPOINT_CREATE}
     for operation in ALL:
-        inside = operation.path.startswith("/sandboxes/{id}/") and operation not in (SANDBOX_STOP, SANDBOX_START)
-        assert operation.wakes == inside, operation.name
+        assert operation.wakes == (operation in woken_for), operation.name
 
 
 def test_operations_with_events_say_which() -> None:

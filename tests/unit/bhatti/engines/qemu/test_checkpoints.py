@@ -4,12 +4,14 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.bhatti.engines.qemu.stub import SPEC, nothing_is_left, opened
 
 from bhatti.engines.base import Machine
 from bhatti.engines.qemu import checkpoints as module
 from bhatti.engines.qemu.engine import QemuEngine
+from bhatti.engines.qemu.record import Phase, read_record, write_record
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import Conflict, InvalidRequest, NotFound, OutOfSpace
 from bhatti.model.sandbox import Status, Temperature
@@ -57,6 +59,11 @@ async def test_names_are_taken_once_and_checked(engine: QemuEngine) -> None:
     assert caught.value.code == "checkpoint-exists"
     with pytest.raises(InvalidRequest):
         await engine.checkpoint("s1", "../one")
+    await engine.stop("s1")  # now its own directory looks like a checkpoint's
+    for call in (engine.remove_checkpoint, engine.restore_checkpoint):
+        with pytest.raises(InvalidRequest):
+            await call("s1", "../../s1")
+    await engine.start("s1")
     for call in (engine.remove_checkpoint, engine.restore_checkpoint):
         with pytest.raises(NotFound) as missing:
             await call("s1", "nothing")
@@ -121,3 +128,36 @@ async def test_only_what_runs_can_be_copied(engine: QemuEngine) -> None:
     with pytest.raises(Conflict) as caught:
         await engine.checkpoint("s1", "one")
     assert caught.value.code == "not-running"
+
+
+async def test_what_was_being_copied_when_an_engine_died_is_swept(settings: QemuSettings) -> None:
+    async with opened(settings) as engine:
+        await engine.create(SPEC)
+        await engine.checkpoint("s1", "one")
+        half = files(engine) / "checkpoints" / "half"
+        half.mkdir()
+        (half / "ram").write_bytes(b"half of it")
+        (files(engine) / "layer.ext4.new").write_bytes(b"half of it")
+    async with opened(settings) as later:
+        await later.adopt()
+        assert [kept.name for kept in await later.checkpoints("s1")] == ["one"]
+        assert not half.exists()
+        assert new_files(later) == []
+        await later.destroy("s1")
+        assert await nothing_is_left(settings)
+
+
+async def test_a_machine_halted_for_a_copy_when_its_engine_died_runs_on(settings: QemuSettings) -> None:
+    async with opened(settings) as engine:
+        await engine.create(SPEC)
+        await engine.pause("s1")
+        record = engine._machines["s1"].record
+        write_record(files(engine), msgspec.structs.replace(record, phase=Phase.CASTING))
+    async with opened(settings) as later:
+        (adopted,) = await later.adopt()
+        assert (adopted.status, adopted.temperature) == (Status.RUNNING, Temperature.HOT)
+        record_now = read_record(files(later))
+        assert record_now is not None
+        assert record_now.phase is Phase.RUNNING
+        await later.destroy("s1")
+        assert await nothing_is_left(settings)

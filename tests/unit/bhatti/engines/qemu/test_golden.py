@@ -151,3 +151,12 @@ async def test_nothing_of_a_sandbox_but_its_shape_is_in_a_golden_machine(golden:
 def test_golden_snapshots_are_below_the_state_directory(host: QemuHost, maker: Maker, settings: QemuSettings) -> None:
     golden = GoldenSnapshots(host, maker)
     assert golden._directory == Path(settings.state_dir) / "golden"
+
+
+async def test_what_an_earlier_engine_did_not_finish_is_swept(golden: GoldenSnapshots, settings: QemuSettings) -> None:
+    made = await golden.ensure(SPEC)
+    half = settings.state_dir / "golden" / "half"
+    half.mkdir()
+    (half / "ram").write_bytes(b"half of it")
+    golden.sweep()
+    assert list((settings.state_dir / "golden").iterdir()) == [made.files.directory]

@@ -1,0 +1,146 @@
+"""`bhatti fork`, `checkpoint` and `snapshot`."""
+
+import sys
+
+import click
+
+from bhatti.cli import output
+from bhatti.cli.commands.sandbox import followed, injection, told
+from bhatti.cli.session import client, env_option, environment, json_option, print_json, quiet_option
+from bhatti.operations import table, types
+
+
+@click.command()
+@click.argument("source")
+@click.argument("name", required=False)
+@click.option("--checkpoint", metavar="NAME", help="Go on from that checkpoint of the source, not from what it is now.")
+@env_option
+@click.option("--file", "files", multiple=True, metavar="HOST:GUEST", help="Put a file in; repeatable.")
+@json_option
+@quiet_option
+def fork(
+    source: str,
+    name: str | None,
+    checkpoint: str | None,
+    env: tuple[str, ...],
+    files: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Make a sandbox that goes on from where another one is.
+
+    It has a copy of the source's processes, memory and disk, and a name, address, token and machine id of its own. The
+    source is woken if it sleeps, stands still for a moment, and goes on.
+
+    Example: bhatti fork agent-1 agent-2
+    """
+    request = types.SandboxFork(
+        name=name, checkpoint=checkpoint, env=environment(env), files=[injection(given) for given in files]
+    )
+    events = client().stream(table.SANDBOX_FORK, request, types.CreateEvent, id=source)
+    told(followed("fork", events, quiet=quiet or as_json), as_json=as_json, quiet=quiet)
+
+
+@click.group()
+def checkpoint() -> None:
+    """Keep copies of a sandbox, memory and disk, to go back to or to fork from.
+
+    Example: bhatti checkpoint create agent-1 before-upgrade
+    """
+
+
+@checkpoint.command()
+@click.argument("sandbox")
+@click.argument("name")
+@json_option
+def create(sandbox: str, name: str, as_json: bool) -> None:
+    """Keep a copy of a sandbox as it is now; it is woken if it sleeps.
+
+    Example: bhatti checkpoint create agent-1 before-upgrade
+    """
+    made = client().call(table.CHECKPOINT_CREATE, types.CheckpointCreate(name=name), id=sandbox)
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"{made.name}\t{output.size(made.size_bytes >> 20)}")
+
+
+@checkpoint.command()
+@click.argument("sandbox")
+@json_option
+def ls(sandbox: str, as_json: bool) -> None:
+    """List the checkpoints of a sandbox, oldest first.
+
+    Example: bhatti checkpoint ls agent-1
+    """
+    found = client().call(table.CHECKPOINT_LIST, id=sandbox)
+    if as_json:
+        print_json(found)
+    else:
+        output.table(("NAME", "AGE", "SIZE", "STATE"), [_row(one) for one in found])
+
+
+def _row(found: types.Checkpoint) -> tuple[str, ...]:
+    state = "ok" if found.usable else f"unusable: {found.detail}"
+    return found.name, output.age(found.created_at), output.size(found.size_bytes >> 20), state
+
+
+@checkpoint.command()
+@click.argument("sandbox")
+@click.argument("name")
+@json_option
+def restore(sandbox: str, name: str, as_json: bool) -> None:
+    """Put a sandbox back to what it was at a checkpoint. What came after is lost.
+
+    Example: bhatti checkpoint restore agent-1 before-upgrade
+    """
+    put_back = client().call(table.CHECKPOINT_RESTORE, id=sandbox, name=name)
+    if as_json:
+        print_json(put_back)
+    else:
+        click.echo(": ".join(filter(None, (put_back.how, put_back.why))))
+
+
+@checkpoint.command()
+@click.argument("sandbox")
+@click.argument("name")
+@json_option
+def rm(sandbox: str, name: str, as_json: bool) -> None:
+    """Remove a checkpoint. Forks that were made of it go on.
+
+    Example: bhatti checkpoint rm agent-1 before-upgrade
+    """
+    outcome = client().call(table.CHECKPOINT_REMOVE, id=sandbox, name=name)
+    if as_json:
+        print_json(outcome)
+    else:
+        click.echo(outcome.status)
+
+
+@click.group()
+def snapshot() -> None:
+    """Look at the memory of sandboxes that are stopped.
+
+    Example: bhatti snapshot verify agent-1
+    """
+
+
+@snapshot.command()
+@click.argument("sandbox")
+@click.option("--probe", is_flag=True, help="Load it for a try, into a machine that never runs.")
+@json_option
+def verify(sandbox: str, probe: bool, as_json: bool) -> int:
+    """Say whether a stopped sandbox can go on where it was. Returns 65 if it would have to boot from its disk.
+
+    Example: bhatti snapshot verify agent-1 --probe
+    """
+    report = client().call(table.SNAPSHOT_VERIFY, types.SnapshotVerify(probe=probe), id=sandbox)
+    if as_json:
+        print_json(report)
+    else:
+        tried = " (loaded for a try)" if report.probed else ""
+        sys.stdout.write(f"{'ok' if report.usable else 'unusable'}: {report.detail}{tried}\n")
+    return 0 if report.usable else 65
+
+
+COMMANDS = {"fork": fork, "checkpoint": checkpoint, "snapshot": snapshot}

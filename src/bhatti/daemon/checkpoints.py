@@ -1,0 +1,43 @@
+"""Checkpoints of sandboxes, and what is known of their memory: each order alone with its sandbox."""
+
+from bhatti.daemon import answers
+from bhatti.daemon.exclusive import Claims, exclusive
+from bhatti.engines.base import Engine
+from bhatti.errors import Conflict
+from bhatti.model.sandbox import Status, Temperature
+from bhatti.operations import types
+from bhatti.store.sandboxes import Record
+
+
+class Checkpoints:
+    """What the daemon does with an engine's checkpoints. The engine keeps them beside the machine they are of."""
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+
+    @exclusive(per="sandbox", busy="reject")
+    async def checkpoint(self, record: Record, engine: Engine, name: str) -> types.Checkpoint:
+        """Keep a copy of a sandbox, made hot for it; raises like `Engine.checkpoint`."""
+        if (await engine.status(record.id)).temperature is Temperature.WARM:
+            await engine.resume(record.id)
+        return answers.checkpoint(await engine.checkpoint(record.id, name))
+
+    async def list(self, record: Record, engine: Engine) -> list[types.Checkpoint]:
+        """Return what there is; raises like `Engine.checkpoints`."""
+        return [answers.checkpoint(found) for found in await engine.checkpoints(record.id)]
+
+    @exclusive(per="sandbox", busy="reject")
+    async def prune(self, record: Record, engine: Engine, name: str) -> None:
+        """Remove a checkpoint; raises like `Engine.remove_checkpoint`."""
+        await engine.remove_checkpoint(record.id, name)
+
+    @exclusive(per="sandbox", busy="reject")
+    async def verify(self, record: Record, engine: Engine, *, probe: bool) -> types.SnapshotReport:
+        """Check the memory of a sandbox that is stopped; raises `Conflict` (code `illegal-transition`) otherwise."""
+        if record.status is not Status.STOPPED:
+            raise Conflict(
+                f"sandbox {record.name!r} is {record.status}: only a stopped one has a memory snapshot",
+                hint=f"`bhatti stop {record.name}` makes one",
+                code="illegal-transition",
+            )
+        return answers.snapshot_report(await engine.verify_snapshot(record.id, probe=probe))

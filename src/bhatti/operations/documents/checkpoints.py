@@ -1,0 +1,53 @@
+"""Forks, checkpoints, memory snapshots."""
+
+import datetime
+from typing import Annotated
+
+import msgspec
+
+from bhatti.operations.documents.base import Answer, Request
+from bhatti.operations.documents.sandboxes import FileInjection
+
+
+class SandboxFork(Request, frozen=True, kw_only=True):
+    """What the fork is to be called, and what it has beyond its source: variables, files, a start-up script.
+
+    With `checkpoint` it goes on from there instead of from what the source is now.
+    """
+
+    name: str | None = None
+    checkpoint: str | None = None
+    env: dict[str, str] = {}
+    files: list[FileInjection] = []
+    init: str | None = None
+
+
+class CheckpointCreate(Request, frozen=True, kw_only=True):
+    """What the checkpoint is to be called: as a sandbox might be."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class Checkpoint(Answer, frozen=True, kw_only=True):
+    """A copy of a sandbox, memory and disk, as it was at `created_at`. If it is not `usable`, `detail` says why."""
+
+    name: str
+    created_at: datetime.datetime
+    size_bytes: int
+    usable: bool = True
+    detail: str = ""
+
+
+class SnapshotVerify(Request, frozen=True, kw_only=True):
+    """With `probe` the snapshot is loaded for a try, into a machine that never runs."""
+
+    probe: bool = False
+
+
+class SnapshotReport(Answer, frozen=True, kw_only=True):
+    """Whether a stopped sandbox can go on where it was; `detail` says why not, or when that was."""
+
+    usable: bool
+    detail: str
+    probed: bool = False
+    size_bytes: int = 0
