@@ -51,7 +51,7 @@ def _apply(config: AgentConfig, identity: Identity) -> AgentConfig:
         address, _, prefix = identity.address.partition("/")
         netconf.apply_address(address, prefix or "32", identity.gateway, mac=identity.mac or None)
     netconf.apply_dns(identity.dns)
-    if identity.user:
+    if identity.user and identity.user != config.user:
         changed = users.resolve(changed)
     if identity.files:
         boot.inject_once(changed)

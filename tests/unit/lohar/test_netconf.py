@@ -148,3 +148,30 @@ def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(tmp_path: Pat
     with pytest.raises(OSError, match="hosts"):
         replace_file(str(tmp_path / "hosts"), "text")
     assert [path.name for path in tmp_path.iterdir()] == ["hosts"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("same\n", "same\n"), ("a long text\n", "short\n"), ("short\n", "a long text\n")]
+)
+def test_a_plain_file_is_written_over_where_it_is(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "file"
+    replace_file(str(path), old)
+    before = path.stat().st_ino
+    replace_file(str(path), new)
+    assert (path.read_text(), path.stat().st_ino) == (new, before)
+
+
+@pytest.mark.parametrize("odd", ["link", "second name", "private"])
+def test_what_is_no_plain_file_of_its_own_is_replaced(tmp_path: Path, odd: str) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    other.write_text("theirs")
+    if odd == "link":
+        path.symlink_to(other)
+    elif odd == "second name":
+        path.hardlink_to(other)
+    else:
+        path.write_text("theirs")
+        path.chmod(0o600)
+    replace_file(str(path), "ours")
+    assert (path.read_text(), other.read_text()) == ("ours", "theirs")
+    assert (path.is_symlink(), path.stat().st_mode & 0o777) == (False, 0o644)
