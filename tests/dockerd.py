@@ -46,6 +46,7 @@ class PrivateDocker:
         config.write_text(json.dumps({"runtimes": {"runsc": runsc}}))
         process = subprocess.Popen(
             [
+                *self._rooted(),
                 "dockerd", "--config-file", config, "--data-root", self._data, "--exec-root", self.directory / "exec",
                 "--pidfile", self.directory / "pid", "--host", f"unix://{self.socket}",
                 "--cgroup-parent", f"/{self.group}",
@@ -71,6 +72,15 @@ class PrivateDocker:
         self._drain = threading.Thread(target=_drain, args=(process.stderr, log))
         self._drain.start()
         self._process = process
+
+    def _rooted(self) -> list[str | Path]:
+        """Return what goes before its command: in a chroot, what makes a "/" that can be changed by pivot_root(2)."""
+        if not in_chroot():
+            return []
+        root = self.directory / "root"
+        root.mkdir(exist_ok=True)
+        unshare = ["unshare", "--mount", "--propagation=unchanged"]
+        return [*unshare, "sh", "-c", 'mount --rbind / "$0" && exec chroot "$0" "$@"', root]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send it a signal and wait for its end."""
@@ -139,6 +149,19 @@ class PrivateDocker:
             await api.import_image(_once(tiny_archive()), name=TINY, tag="latest", labels={})
         finally:
             await api.aclose()
+
+
+def in_chroot() -> bool:
+    """Tell whether "/" is no mount point, as Docker and its runtimes expect it to be."""
+    return "/" not in (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def need_gvisor() -> None:
+    """Skip the test where gVisor cannot run."""
+    if shutil.which("runsc") is None:
+        pytest.skip("needs the runtime runsc: apt install runsc")
+    if in_chroot():
+        pytest.skip("needs user namespaces, for runsc, and the kernel makes none for who is in a chroot")
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

@@ -6,7 +6,6 @@ the host is compared before and after each test.
 """
 
 import secrets
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import anyio
 import pytest
 from tests.conformance.engines import ENGINES, Settings, name_of, settings_for
 from tests.conformance.leftovers import traces_of
-from tests.dockerd import PrivateDocker
+from tests.dockerd import PrivateDocker, need_gvisor
 
 from bhatti import paths
 from bhatti.engines.base import Engine, Machine
@@ -77,8 +76,8 @@ def docker_socket(engine_kind: str, request: pytest.FixtureRequest) -> Path | No
     name, _, runtime = engine_kind.partition("+")
     if name != "docker":
         return None
-    if runtime and shutil.which(runtime) is None:
-        pytest.skip(f"needs the runtime {runtime}: apt install {runtime}")
+    if runtime == "runsc":
+        need_gvisor()
     docker: PrivateDocker = request.getfixturevalue("docker")
     return docker.socket
 
