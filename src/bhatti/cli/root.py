@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ps": ("shell", "List the sessions of a sandbox."),
     "file": ("file", "Read, write and list files of a sandbox."),
     "image": ("image", "Build, list and remove images."),
+    "events": ("observe", "Show what happened, or what happens."),
+    "backup": ("observe", "Copy the daemon's store while it runs."),
     "doctor": ("system", "Say what this machine can do and what it lacks."),
     "version": ("system", "Say which client and which daemon this is."),
     "config": ("system", "Show the settings and where they are kept."),

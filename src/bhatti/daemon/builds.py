@@ -2,13 +2,15 @@
 
 import asyncio
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from anyio import to_thread
 
-from bhatti.daemon.orders import stopping
+from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.settings import Settings
+from bhatti.daemon.watching import Watching
+from bhatti.errors import Conflict
 from bhatti.images.artefacts import Progress
 from bhatti.images.oci.credentials import Credentials
 from bhatti.images.oci.reference import parse_reference
@@ -17,6 +19,7 @@ from bhatti.images.oci.sources import open_source
 from bhatti.images.store import Image, ImageStore
 from bhatti.operations import types
 from bhatti.server.backend import BuildCallback
+from bhatti.store.sandboxes import Record
 
 Work = Callable[[ImageStore, Progress], Image]
 """Makes an image in a store; blocks, for minutes perhaps."""
@@ -51,6 +54,37 @@ class Images:
     async def remove(self, name: str) -> None:
         """Remove an image; raises `NotFound`."""
         await to_thread.run_sync(self._store.remove, name)
+
+
+class RecordedImages(Images):
+    """Images whose making and removing are orders, and events when they are done."""
+
+    def __init__(self, settings: Settings, orders: Orders, watch: Watching) -> None:
+        super().__init__(settings)
+        self._orders = orders
+        self._watch = watch
+
+    async def order(self, kind: str, work: Work, on_progress: BuildCallback) -> types.Image:
+        """Do the work, then note an event of that `kind`. When cancelled, both go on, and another call waits."""
+
+        async def order() -> types.Image:
+            image = await self.make(work, on_progress)
+            await self._watch.happened(kind, image.name)
+            return image
+
+        return await self._orders.run(order, undo_when_left=False)
+
+    async def remove_unused(self, name: str, records: Iterable[Record]) -> None:
+        """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`) if one of the sandboxes needs it."""
+        users = [record.name for record in records if record.spec.image == name]
+        if users:
+            raise Conflict(
+                f"image {name!r} is used by {', '.join(users[:5])}",
+                hint=f"remove {'it' if len(users) == 1 else 'them'} first",
+                code="image-in-use",
+            )
+        await self.remove(name)
+        await self._watch.happened("image-removed", name)
 
 
 def building(request: types.ImageBuild) -> Work:

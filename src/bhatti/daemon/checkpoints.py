@@ -2,6 +2,7 @@
 
 from bhatti.daemon import answers
 from bhatti.daemon.exclusive import Claims, exclusive
+from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine
 from bhatti.errors import Conflict
 from bhatti.model.sandbox import Status, Temperature
@@ -12,15 +13,18 @@ from bhatti.store.sandboxes import Record
 class Checkpoints:
     """What the daemon does with an engine's checkpoints. The engine keeps them beside the machine they are of."""
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims, watch: Watching) -> None:
         self.claims = claims
+        self._watch = watch
 
     @exclusive(per="sandbox", busy="reject")
     async def checkpoint(self, record: Record, engine: Engine, name: str) -> types.Checkpoint:
         """Keep a copy of a sandbox, made hot for it; raises like `Engine.checkpoint`."""
         if (await engine.status(record.id)).temperature is Temperature.WARM:
             await engine.resume(record.id)
-        return answers.checkpoint(await engine.checkpoint(record.id, name))
+        made = answers.checkpoint(await engine.checkpoint(record.id, name))
+        await self._watch.happened("checkpoint-made", name, record.id)
+        return made
 
     async def list(self, record: Record, engine: Engine) -> list[types.Checkpoint]:
         """Return what there is; raises like `Engine.checkpoints`."""
@@ -30,6 +34,7 @@ class Checkpoints:
     async def prune(self, record: Record, engine: Engine, name: str) -> None:
         """Remove a checkpoint; raises like `Engine.remove_checkpoint`."""
         await engine.remove_checkpoint(record.id, name)
+        await self._watch.happened("checkpoint-removed", name, record.id)
 
     @exclusive(per="sandbox", busy="reject")
     async def verify(self, record: Record, engine: Engine, *, probe: bool) -> types.SnapshotReport:

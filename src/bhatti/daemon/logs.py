@@ -9,9 +9,13 @@ from typing import TextIO
 import msgspec
 
 from bhatti.daemon.settings import Settings
+from bhatti.server.call import CURRENT
 
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 """What every record has; everything else was given as `extra` and belongs to the event."""
+
+PLAIN = (str, int, float, bool, type(None))
+"""What JSON has a form for; a program that reads the log can compute with numbers."""
 
 
 class TextFormatter(logging.Formatter):
@@ -38,7 +42,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{key: str(value) for key, value in _extras(record).items()},
+            **{key: value if type(value) in PLAIN else str(value) for key, value in _extras(record).items()},
         }
         if record.exc_info:
             event["error"] = "".join(traceback.format_exception(*record.exc_info)).rstrip()
@@ -59,4 +63,8 @@ def _moment(record: logging.LogRecord) -> str:
 
 
 def _extras(record: logging.LogRecord) -> dict[str, object]:
-    return {key: value for key, value in record.__dict__.items() if key not in STANDARD}
+    """Return what the event brought, and the id of the request that it happened in."""
+    extras = {key: value for key, value in record.__dict__.items() if key not in STANDARD}
+    if request_id := CURRENT.get().request_id:
+        extras.setdefault("request_id", request_id)
+    return extras

@@ -4,8 +4,8 @@ Theory of operation. Three witnesses are compared: the store's rows (what was pr
 done), and the engine's machines (what is). `plan` decides from them alone, without touching anything, so that every
 case can be tested as a table; `Recovery.run` carries the plan out. An order in the journal outranks everything: a
 creation nobody got an answer to is undone, a destruction is finished. Otherwise the machine is right about the present
-and the row is brought up to date. A machine that no row knows is removed, unless the store is new: then it is the
-store that has been lost, and removing what it forgot would destroy the last thing that is left.
+and the row is brought up to date. A machine that no row knows is removed, unless the store is new or was restored: then
+it is the store that has been lost, and removing what it forgot would destroy the last thing that is left.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ def plan(
         actions.append(_about(record, order, machine, engine))
     for machine in found.values():
         step = Step.LEAVE if store_is_new else Step.REMOVE
-        reason = "the store was made just now and cannot know it" if store_is_new else "no row knows it"
+        reason = "the store is new or was restored, and need not know it" if store_is_new else "no row knows it"
         actions.append(Action(step, machine.id, reason, None, machine))
     return actions
 
@@ -160,7 +160,8 @@ class Recovery:
                 await self._end(action.sandbox_id)
             case Step.LEAVE:
                 log.warning(
-                    "machine %s is left alone: the store is new. Restore the store, or destroy the machine by hand",
+                    "machine %s is left alone: the store is new or was restored. Unless a store that knows it is put in"
+                    " its place, the next start removes it",
                     action.sandbox_id,
                 )
             case Step.UNDO_CREATE:

@@ -21,7 +21,6 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from bhatti.daemon import admission, answers, builds, doctor, forks
-from bhatti.daemon.builds import Images
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
@@ -29,6 +28,7 @@ from bhatti.daemon.forks import Forks
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.recovery import Recovery, facts_of, last_words
 from bhatti.daemon.settings import Settings
+from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
 from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
@@ -55,25 +55,34 @@ class Service(Backend):
         self._began = time.monotonic()
         self._orders = Orders(tasks)
         self._catalogue = Catalogue()
-        self._images = Images(settings)
         self._forks = Forks(self.claims)
-        self._checkpoints = Checkpoints(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
         self._stopping = False
         self._wakes: dict[str, anyio.Lock] = {}
+        self._watch = Watching(settings, self._catalogue)
+        self._checkpoints = Checkpoints(self.claims, self._watch)
+        self._images = builds.RecordedImages(settings, self._orders, self._watch)
 
     async def start(self, journal: Journal, engine: Engine) -> None:
         """Recover what an earlier daemon left, then serve. `engine` has been entered."""
-        await Recovery(journal, engine).run()
+        engine = self._watch.timed(engine)
+        self._watch.recovered(await Recovery(journal, engine).run())
         await journal.forget_destroyed(now() - DESTROYED_KEPT)
         for record in await journal.sandboxes():
             self._catalogue.put(record)
+        await self._watch.begin(journal, engine)
         self._parts = journal, engine
         log.info("ready", extra={"sandboxes": len(self._catalogue), "engine": engine.name})
+
+    @property
+    def watch(self) -> Watching:
+        """See `Backend`."""
+        return self._watch
 
     def refuse(self) -> None:
         """From now on, refuse new requests as `stopping`."""
         self._stopping = True
+        self._watch.end()
 
     async def stop(self) -> None:
         """Let the orders under way come to an end, and end all sandboxes if so set."""
@@ -158,7 +167,9 @@ class Service(Backend):
                 await self._undo_create(record, made, err)
             raise
         self._catalogue.put(running)
-        log.info("created", extra={"id": record.id, "sandbox": record.name, "ms": _ms_since(began)})
+        log.info(
+            "created", extra={"id": record.id, "sandbox": record.name, "ms": round((time.monotonic() - began) * 1000)}
+        )
         return machine
 
     async def _undo_create(self, record: Record, made: bool, why: BaseException) -> None:
@@ -192,7 +203,7 @@ class Service(Backend):
     async def _stop(self, record: Record) -> Machine:
         _, engine = self._serving()
         after(self._catalogue.find(record.id).status, Event.STOP, sandbox=record.name)
-        return await self._became(record, await engine.stop(record.id), "stopped")
+        return await self._watch.stopped(await self._became(record, await engine.stop(record.id), "stopped"))
 
     @exclusive(per="sandbox", busy="reject")
     async def _start(self, record: Record) -> Machine:
@@ -217,8 +228,7 @@ class Service(Backend):
 
     async def destroy(self, ref: str) -> None:
         """See `Backend`."""
-        self._serving()
-        record = self._catalogue.find(ref)
+        record = self._catalogue_of_served().find(ref)
         await self._orders.run(lambda: self._destroy(record), undo_when_left=False)
 
     @exclusive(per="sandbox", busy="reject")
@@ -306,6 +316,7 @@ class Service(Backend):
         async with self._wakes.setdefault(record.id, anyio.Lock()):
             if self._catalogue.find(record.id).status is Status.STOPPED:
                 await self._orders.run(lambda: self._start(record), undo_when_left=False)
+                self._watch.woken()
         return self._catalogue.find(record.id)
 
     async def explain(self, ref: str, error: Exception) -> Exception:
@@ -353,27 +364,20 @@ class Service(Backend):
 
     async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
-        return await self._images.make(builds.building(request), on_progress)
+        return await self._images.order("image-built", builds.building(request), on_progress)
 
     async def import_image(self, request: types.ImageImport, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
-        return await self._images.make(builds.importing(request), on_progress)
+        return await self._images.order("image-imported", builds.importing(request), on_progress)
 
     async def pull_image(self, request: types.ImagePull, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
-        return await self._images.make(builds.pulling(request), on_progress)
+        return await self._images.order("image-pulled", builds.pulling(request), on_progress)
 
     async def remove_image(self, name: str) -> None:
         """See `Backend`."""
         self._serving()
-        users = [record.name for record in self._catalogue if record.spec.image == name]
-        if users:
-            raise Conflict(
-                f"image {name!r} is used by {', '.join(users[:5])}",
-                hint=f"remove {'it' if len(users) == 1 else 'them'} first",
-                code="image-in-use",
-            )
-        await self._images.remove(name)
+        await self._images.remove_unused(name, self._catalogue)
 
     # --- readiness
 
@@ -394,7 +398,3 @@ class Service(Backend):
     def _catalogue_of_served(self) -> Catalogue:
         self._serving()
         return self._catalogue
-
-
-def _ms_since(moment: float) -> int:
-    return round((time.monotonic() - moment) * 1000)

@@ -34,8 +34,9 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
     """One operation. `path` has its parameters in braces; `{rest:.*}` takes the remainder of the path.
 
     `request` is the JSON body, `query` the parameters after `?`, `result` the JSON answer (or, for `EVENTS`, its
-    buffered form, and `event` one line of its stream). `errors` are the classes that a caller should expect beside
-    `InvalidRequest`. `wakes` says that a sleeping sandbox is woken for it.
+    buffered form, and `event` one line of its stream); an answer that is text instead has its type in `media`.
+    `errors` are the classes that a caller should expect beside `InvalidRequest`. `wakes` says that a sleeping sandbox
+    is woken for it.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
     result: type[Res_co] | None = None
     query: type | None = None
     event: type | None = None
+    media: str | None = None
     status: int = 200
     errors: tuple[type[BhattiError], ...] = ()
     scope: Scope = Scope.USER

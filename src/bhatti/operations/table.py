@@ -5,10 +5,11 @@ one handler in `bhatti.server.routes`; the server refuses to start while an entr
 """
 
 from bhatti.operations.operation import Operation
-from bhatti.operations.tables import checkpoints, guest, images, sandboxes, system
+from bhatti.operations.tables import checkpoints, guest, images, observation, sandboxes, system
 from bhatti.operations.tables.checkpoints import *
 from bhatti.operations.tables.guest import *
 from bhatti.operations.tables.images import *
+from bhatti.operations.tables.observation import *
 from bhatti.operations.tables.sandboxes import *
 from bhatti.operations.tables.system import *
 
@@ -21,5 +22,6 @@ ALL: tuple[Operation[object, object], ...] = (
     *checkpoints.OPERATIONS,
     *guest.OPERATIONS,
     *images.OPERATIONS,
+    *observation.OPERATIONS,
 )
 """Every operation, in the order in which documents list them."""

@@ -10,5 +10,6 @@ from bhatti.operations.documents.base import *
 from bhatti.operations.documents.checkpoints import *
 from bhatti.operations.documents.guest import *
 from bhatti.operations.documents.images import *
+from bhatti.operations.documents.observation import *
 from bhatti.operations.documents.sandboxes import *
 from bhatti.operations.documents.system import *

@@ -1,6 +1,7 @@
 """The application: one route per operation of the table, the error map around all of them."""
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -10,17 +11,24 @@ from aiohttp.typedefs import Handler as AiohttpHandler
 from aiohttp.typedefs import Middleware
 
 import bhatti.server.routes
+from bhatti.operations import table
 from bhatti.operations.operation import Operation
 from bhatti.operations.table import ALL, API_REVISION
 from bhatti.server import failures
 from bhatti.server.backend import Backend
-from bhatti.server.call import REQUEST_ID, Call, Handler, json_response
+from bhatti.server.call import CURRENT, REQUEST_ID, Call, Current, Handler, json_response
 from bhatti.server.sockets import OPEN_SOCKETS, OpenSockets
 
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 32 << 10
 """Of the request line and of each header."""
+
+GIVEN_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+"""Ids of callers that are taken over; others could forge lines of the log."""
+
+SELDOM_OF_INTEREST = frozenset({table.HEALTH.name, table.METRICS.name})
+"""Asked for every few seconds by machines: logged when everything is."""
 
 REST = "/{rest:.*}"
 """A path that ends so is served with nothing behind it as well."""
@@ -37,7 +45,7 @@ def make_app(backend: Backend, handlers: Mapping[str, Handler] | None = None) ->
         raise LookupError(f"operations and handlers do not match: {', '.join(sorted(unknown))}")
     version = backend.version().version
     app = web.Application(
-        middlewares=[_errors_told(version)], handler_args={"max_line_size": MAX_LINE_BYTES}, client_max_size=0
+        middlewares=[_errors_told(version, backend)], handler_args={"max_line_size": MAX_LINE_BYTES}, client_max_size=0
     )
     app[OPEN_SOCKETS] = OpenSockets()
     for operation in ALL:
@@ -52,6 +60,7 @@ def make_app(backend: Backend, handlers: Mapping[str, Handler] | None = None) ->
 def _route(operation: Operation[object, object], handler: Handler, backend: Backend) -> AiohttpHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         call = Call(operation, request, backend, request[REQUEST_ID])
+        CURRENT.set(Current(call.request_id, operation.name))
         result = await handler(call)
         if isinstance(result, web.StreamResponse):
             return result
@@ -60,13 +69,14 @@ def _route(operation: Operation[object, object], handler: Handler, backend: Back
     return handle
 
 
-def _errors_told(version: str) -> Middleware:
-    """Return the middleware that gives every request an id, and turns every error into an answer."""
+def _errors_told(version: str, backend: Backend) -> Middleware:
+    """Return the middleware that gives every request an id, turns every error into an answer, and counts and logs."""
 
     @web.middleware
     async def tell(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
         began = time.monotonic()
-        request_id = request[REQUEST_ID] = f"req_{secrets.token_hex(8)}"
+        request_id = request[REQUEST_ID] = _request_id(request)
+        CURRENT.set(Current(request_id))
         try:
             response = await handler(request)
         except Exception as error:
@@ -78,10 +88,23 @@ def _errors_told(version: str) -> Middleware:
             response.headers["X-Request-Id"] = request_id
             response.headers["X-Bhatti-Version"] = version
             response.headers["X-Bhatti-Api"] = API_REVISION
-        if log.isEnabledFor(logging.DEBUG):
-            ms = round((time.monotonic() - began) * 1000, 2)
-            extra = {"request_id": request_id, "status": response.status, "ms": ms}
-            log.debug("%s %s", request.method, request.path, extra=extra)
+        _note(request, response.status, time.monotonic() - began, backend)
         return response
 
     return tell
+
+
+def _request_id(request: web.Request) -> str:
+    """Return the caller's own id, if it can stand in a log, or a new one."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if GIVEN_ID.fullmatch(given) else f"req_{secrets.token_hex(8)}"
+
+
+def _note(request: web.Request, status: int, seconds: float, backend: Backend) -> None:
+    """Count and log an answer."""
+    operation = CURRENT.get().operation
+    backend.watch.answered(operation, status, seconds)
+    level = logging.DEBUG if operation in SELDOM_OF_INTEREST else logging.INFO
+    if log.isEnabledFor(level):
+        extra = {"status": status, "ms": round(seconds * 1000, 2)}
+        log.log(level, "%s %s", request.method, request.path, extra=extra)

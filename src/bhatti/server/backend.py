@@ -5,7 +5,8 @@
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 
 from bhatti.guestlink.client import GuestLink
 from bhatti.operations import types
@@ -116,3 +117,32 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     async def remove_image(self, name: str) -> None:
         """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`)."""
+
+    @property
+    @abc.abstractmethod
+    def watch(self) -> "Watch":
+        """What there is to see of the daemon's work; there from the beginning to the end."""
+
+
+class Watch(abc.ABC):
+    """The daemon's work, as those see it who watch."""
+
+    @abc.abstractmethod
+    async def events(self, query: types.EventsQuery) -> list[types.LoggedEvent]:
+        """Return what happened, the oldest first; raises `NotFound` for a sandbox nobody knows. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def follow_events(self, query: types.EventsQuery) -> AsyncGenerator[types.NewsEvent, None]:
+        """Return what happens, as it does, from the query's `since` on. Ends with `Unavailable`. Safe to cancel."""
+
+    @abc.abstractmethod
+    async def metrics(self) -> bytes:
+        """Return the daemon's figures as Prometheus reads them. Safe to cancel."""
+
+    @abc.abstractmethod
+    def backup(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Make a copy of the store as it is now, and give its pieces for the block; raises `OutOfSpace`."""
+
+    @abc.abstractmethod
+    def answered(self, operation: str, status: int, seconds: float) -> None:
+        """Count an answer; never raises, never waits. `operation` is empty where there is none."""

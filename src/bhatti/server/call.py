@@ -1,7 +1,9 @@
 """One call of an operation: what came, checked and typed, and how the answer is sent."""
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from contextvars import ContextVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -21,7 +23,26 @@ Handler = Callable[["Call"], Awaitable[object]]
 REQUEST_ID = web.RequestKey("request_id", str)
 """The id under which the log knows a request."""
 
+
+class Current(NamedTuple):
+    """What is being served: the log and the figures name it."""
+
+    request_id: str = ""
+    operation: str = ""
+
+
+NO_REQUEST = Current()
+
+CURRENT: ContextVar[Current] = ContextVar("current", default=NO_REQUEST)
+"""Inherited by the orders that a request gives, so that their log lines carry its id."""
+
 EVENT_STREAM = "application/x-ndjson"
+
+SERVER_SENT = "text/event-stream"
+"""What browsers call a stream of events."""
+
+REFUSED = re.compile(r"q=0(\.0{0,3})?")
+"""RFC 9110 section 12.4.2: a weight of nothing."""
 
 
 class Call:
@@ -70,13 +91,20 @@ class Call:
             raise InvalidRequest(f"the parameters are not right: {err}", code="invalid-field") from err
 
     def wants_events(self) -> bool:
-        """Whether the caller accepts a stream of events; `Accept` is a set of types, each perhaps with parameters."""
+        """Whether the caller accepts a stream of events."""
+        return self.accepts(EVENT_STREAM) is not None
+
+    def accepts(self, *offered: str) -> str | None:
+        """Return the first type that the caller names among those `offered`.
+
+        `Accept` is a set of types, each perhaps with parameters; one with `q=0` is refused.
+        """
         accepted = ",".join(self.request.headers.getall("Accept", []))
         for item in accepted.split(","):
             name, *parameters = (part.strip().lower() for part in item.split(";"))
-            if name == EVENT_STREAM:
-                return not any(p.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for p in parameters)
-        return False
+            if name in offered and not any(REFUSED.fullmatch(p.replace(" ", "")) for p in parameters):
+                return name
+        return None
 
 
 def decoded(raw: bytes, expected: type[T]) -> T:

@@ -13,11 +13,13 @@ E_contra = TypeVar("E_contra", contravariant=True)
 class EventStream(Generic[E_contra]):
     """An answer that is a stream. `begin` sends the head; errors after it can only be events."""
 
+    media = EVENT_STREAM
+
     def __init__(self, call: Call) -> None:
         self._call = call
         self.response = web.StreamResponse(
             headers={
-                "Content-Type": EVENT_STREAM,
+                "Content-Type": self.media,
                 "X-Content-Type-Options": "nosniff",
                 "Cache-Control": "no-store",
                 "X-Request-Id": call.request_id,
@@ -30,7 +32,11 @@ class EventStream(Generic[E_contra]):
 
     async def send(self, event: E_contra) -> None:
         """Send one event; waits while the caller does not read."""
-        await self.response.write(msgspec.json.encode(event) + b"\n")
+        await self.response.write(self.encoded(event))
+
+    def encoded(self, event: E_contra) -> bytes:
+        """Return an event as it goes out."""
+        return msgspec.json.encode(event) + b"\n"
 
     async def end(self) -> web.StreamResponse:
         """Close the stream and return the response for the handler to return."""

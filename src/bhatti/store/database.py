@@ -23,6 +23,9 @@ Unit = Callable[[sqlite3.Connection], T]
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process (a backup, a curious person's shell) to let go of the file."""
 
+COPY_ID = 0x62687463
+"""Marks a copy (`bhtc`, in `PRAGMA application_id`): a daemon that starts with one knows that it was restored."""
+
 
 class Database:
     """Use `await Database.open(path)`; close with `aclose`."""
@@ -31,6 +34,8 @@ class Database:
         self.path = path
         self.created = False
         """Whether `open` made the file: then nothing it does not know can be assumed to be unwanted."""
+        self.restored = False
+        """Whether the file was a copy made by `backup`: then it does not know what came after it."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="bhatti-store-write")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="bhatti-store-read")
         self._write_connection: sqlite3.Connection | None = None
@@ -65,6 +70,14 @@ class Database:
         """Run `unit` on the reader thread. Raises as `write` does; safe to cancel."""
         return await self._run(self._reader, lambda: unit(_opened(self._read_connection)))
 
+    async def backup(self, target: Path) -> None:
+        """Write a copy of the store, as it is at one moment, to the new file `target`; readers and writer go on.
+
+        Raises as `write` does. When the caller is cancelled the copy is finished all the same.
+        """
+        work = _reported(lambda: copy(self.path, target), self.path)
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, work))
+
     async def aclose(self) -> None:
         """Close both connections and end both threads, after what is queued. Idempotent."""
         for executor, close in ((self._reader, self._close_reader), (self._writer, self._close_writer)):
@@ -92,6 +105,7 @@ class Database:
     def _open_writer(self) -> None:
         self.created = not self.path.exists()
         connection = self._write_connection = _connect(self.path)
+        self.restored = connection.execute("PRAGMA application_id").fetchone()[0] == COPY_ID
         check = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise sqlite3.DatabaseError(f"quick_check: {check}")
@@ -100,6 +114,8 @@ class Database:
         connection.execute("PRAGMA synchronous=FULL")
         # What is deleted is overwritten: the secrets of a destroyed sandbox do not linger in free pages.
         connection.execute("PRAGMA secure_delete=ON")
+        if self.restored:
+            connection.execute("PRAGMA application_id=0")
         migrate(connection)
         self.path.chmod(0o600)
 
@@ -116,6 +132,24 @@ class Database:
         if self._read_connection is not None:
             self._read_connection.close()
             self._read_connection = None
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a store that may be in use to the new file `target`, readable for its owner alone, and check the copy.
+
+    One step of SQLite's backup (https://www.sqlite.org/backup.html) is one read transaction: with WAL nobody waits for
+    it, and what it copies is the state of one moment. Blocks; raises SQLite's own errors.
+    """
+    target.touch(mode=0o600, exist_ok=False)
+    with contextlib.closing(_connect(source)) as there, contextlib.closing(sqlite3.connect(target)) as here:
+        there.execute("PRAGMA query_only=ON")
+        there.backup(here)
+        here.execute("PRAGMA journal_mode=DELETE")  # one file, without company
+        here.execute(f"PRAGMA application_id={COPY_ID}")
+        here.commit()
+        check = here.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if check != "ok":
+            raise sqlite3.DatabaseError(f"quick_check of the copy: {check}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -6,15 +6,20 @@ on; `daemon.recovery` reads them at the next start.
 
 import datetime
 import sqlite3
+from pathlib import Path
+from typing import TypeVar
 
+import anyio
 import msgspec
 
 from bhatti.model.sandbox import Status
 from bhatti.store import events, intents, sandboxes
-from bhatti.store.database import Database
-from bhatti.store.events import Event
+from bhatti.store.database import Database, Unit
+from bhatti.store.events import ALL, Batch, Event, Wanted
 from bhatti.store.intents import Intent, Kind
 from bhatti.store.sandboxes import Record
+
+T = TypeVar("T")
 
 
 class Journal:
@@ -22,11 +27,26 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._written = anyio.Event()
+
+    @property
+    def written(self) -> anyio.Event:
+        """Set when something has been written since it was asked for."""
+        return self._written
+
+    def tell(self) -> None:
+        """Wake those who wait for `written`."""
+        self._written.set()
+        self._written = anyio.Event()
 
     @property
     def is_new(self) -> bool:
-        """Whether the store was made by this start, so that it cannot know of machines made before."""
-        return self._database.created
+        """Whether the store was made or restored by this start, so that it need not know all machines there are."""
+        return self._database.created or self._database.restored
+
+    async def backup(self, target: Path) -> None:
+        """Write a copy of the store to the new file `target`; see `Database.backup`."""
+        await self._database.backup(target)
 
     async def sandboxes(self) -> list[Record]:
         """Return every sandbox, destroyed ones included, the oldest first."""
@@ -36,9 +56,25 @@ class Journal:
         """Return the orders that were begun and not settled."""
         return await self._database.read(intents.unsettled)
 
-    async def events(self, limit: int = 100) -> list[Event]:
-        """Return the last `limit` events, the oldest of them first."""
-        return await self._database.read(lambda connection: events.latest(connection, limit))
+    async def events(self, limit: int = 100, wanted: Wanted = ALL) -> list[Event]:
+        """Return the last `limit` wanted events, the oldest of them first."""
+        return await self._database.read(lambda connection: events.latest(connection, limit, wanted))
+
+    async def events_after(self, cursor: int, limit: int, wanted: Wanted = ALL) -> list[Event]:
+        """Return the first `limit` wanted events beyond `cursor`, the oldest first."""
+        return await self._database.read(lambda connection: events.after(connection, cursor, limit, wanted))
+
+    async def events_batch(self, cursor: int, limit: int, max_behind: int, wanted: Wanted) -> Batch:
+        """Return what a live reader gets next; see `events.batch`."""
+        return await self._database.read(lambda connection: events.batch(connection, cursor, limit, max_behind, wanted))
+
+    async def last_event(self) -> int:
+        """Return the id of the newest event, 0 if there never was one."""
+        return (await self._database.read(events.span))[1]
+
+    async def happened(self, kind: str, detail: str = "", sandbox_id: str | None = None) -> None:
+        """Write down something that changes no sandbox's row."""
+        await self._write(lambda connection: events.add(connection, kind, sandbox_id, detail))
 
     async def begin_create(self, record: Record) -> None:
         """Reserve id and name, and write down that the machine is being made.
@@ -50,7 +86,7 @@ class Journal:
             sandboxes.insert(connection, record)
             intents.begin(connection, Kind.CREATE, record.id)
 
-        await self._database.write(unit)
+        await self._write(unit)
 
     async def finish_create(self, record: Record) -> None:
         """Write down that the machine is made."""
@@ -60,14 +96,14 @@ class Journal:
         """Forget a sandbox that could not be made; `reason` is kept as an event."""
 
         def unit(connection: sqlite3.Connection) -> None:
+            events.add(connection, "create-undone", sandbox_id, reason)  # while the row knows its name
             sandboxes.delete(connection, sandbox_id)  # takes the intent with it
-            events.add(connection, "create-undone", sandbox_id, reason)
 
-        await self._database.write(unit)
+        await self._write(unit)
 
     async def begin_destroy(self, sandbox_id: str) -> None:
         """Write down that the machine is being ended."""
-        await self._database.write(lambda connection: intents.begin(connection, Kind.DESTROY, sandbox_id))
+        await self._write(lambda connection: intents.begin(connection, Kind.DESTROY, sandbox_id))
 
     async def finish_destroy(self, record: Record) -> None:
         """Write down that the machine is gone; `record` has status `destroyed`."""
@@ -80,11 +116,18 @@ class Journal:
             sandboxes.update(connection, record)
             events.add(connection, kind, record.id, detail)
 
-        await self._database.write(unit)
+        await self._write(unit)
 
     async def forget_destroyed(self, before: datetime.datetime) -> int:
         """Drop the rows of sandboxes destroyed before then; return how many."""
-        return await self._database.write(lambda connection: sandboxes.delete_destroyed_before(connection, before))
+        return await self._write(lambda connection: sandboxes.delete_destroyed_before(connection, before))
+
+    async def _write(self, unit: Unit[T]) -> T:
+        try:
+            return await self._database.write(unit)
+        finally:
+            # Of a cancelled caller the unit may still be under way: watchers look by themselves now and then.
+            self.tell()
 
     async def _settle(self, record: Record, kind: str, detail: str) -> None:
         def unit(connection: sqlite3.Connection) -> None:
@@ -92,7 +135,7 @@ class Journal:
             intents.settle(connection, record.id)
             events.add(connection, kind, record.id, detail)
 
-        await self._database.write(unit)
+        await self._write(unit)
 
 
 def destroyed(record: Record) -> Record:

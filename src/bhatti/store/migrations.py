@@ -42,6 +42,15 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX events_sandbox ON events (sandbox_id, id);
     """,
+    # 2: events say whose they are and what the sandbox was called, and go by age
+    """
+    ALTER TABLE events ADD COLUMN sandbox TEXT;
+    ALTER TABLE events ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+    UPDATE events SET
+        sandbox = (SELECT name FROM sandboxes WHERE sandboxes.id = events.sandbox_id),
+        owner = coalesce((SELECT owner FROM sandboxes WHERE sandboxes.id = events.sandbox_id), '');
+    CREATE INDEX events_at ON events (at);
+    """,
 )
 
 

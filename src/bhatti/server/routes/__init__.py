@@ -1,7 +1,18 @@
 """Handlers of the operations, one module per noun; `HANDLERS` has them all by the operation's name."""
 
 from bhatti.server.call import Handler
-from bhatti.server.routes import checkpoints, execute, files, images, proxy, sandboxes, sessions, system, terminals
+from bhatti.server.routes import (
+    checkpoints,
+    execute,
+    files,
+    images,
+    observation,
+    proxy,
+    sandboxes,
+    sessions,
+    system,
+    terminals,
+)
 
 HANDLERS: dict[str, Handler] = {
     **system.HANDLERS,
@@ -13,4 +24,5 @@ HANDLERS: dict[str, Handler] = {
     **files.HANDLERS,
     **proxy.HANDLERS,
     **images.HANDLERS,
+    **observation.HANDLERS,
 }

@@ -25,7 +25,7 @@ async def test_a_sandbox_goes_back_to_its_checkpoint(served: Served) -> None:
     back = await served.service.restore_checkpoint("one", "kept")
     assert (back.id, back.how, back.status) == (made.id, "restored", Status.RUNNING)
     assert await touch(served, "again") == ["again", "early"]
-    assert [event.kind for event in await served.journal.events()] == ["created", "put-back"]
+    assert [event.kind for event in await served.journal.events()] == ["created", "checkpoint-made", "put-back"]
 
 
 async def test_checkpoints_are_listed_and_removed(served: Served) -> None:

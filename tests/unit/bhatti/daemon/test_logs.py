@@ -8,6 +8,7 @@ import pytest
 
 from bhatti.daemon import logs
 from bhatti.daemon.settings import load
+from bhatti.server.call import CURRENT, Current
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +42,20 @@ def test_text_is_one_line_an_event_and_the_traceback_below() -> None:
 def test_json_is_one_object_an_event() -> None:
     made, failed = (json.loads(line) for line in logged("json").splitlines())
     assert (made["level"], made["logger"], made["message"]) == ("info", "bhatti.daemon.service", "made it")
-    assert (made["id"], made["ms"]) == ("aa", "5")
+    assert (made["id"], made["ms"]) == ("aa", 5)
     assert "KeyError: 'lost'" in failed["error"]
 
 
 def test_the_level_decides_what_is_told() -> None:
     assert "not shown" in logged("text", "debug")
     assert logged("text", "error").count(" daemon.service: ") == 1
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_happens_in_a_request_carries_its_id(log_format: str) -> None:
+    before = CURRENT.set(Current("req_0123", "exec"))
+    try:
+        assert logged(log_format).count("req_0123") == 2
+    finally:
+        CURRENT.reset(before)
+    assert "request_id" not in logged(log_format)

@@ -101,6 +101,28 @@ async def test_requests_are_logged_when_asked_for(served: Served, caplog: pytest
     assert caplog.records[-1].__dict__["status"] == 200
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("agent.7:retry-1", True), ("x" * 64, True), ("x" * 65, False), ("a b", False), ("", False)],
+)
+async def test_the_callers_own_id_is_kept_if_it_can_stand_in_a_log(
+    served: Served, caplog: pytest.LogCaptureFixture, given: str, kept: bool
+) -> None:
+    with caplog.at_level(logging.INFO, "bhatti.server.app"):
+        async with served.http.get("/version", headers={"X-Request-Id": given}) as response:
+            assert (response.headers["X-Request-Id"] == given) is kept
+
+
+async def test_what_machines_ask_every_second_is_told_when_everything_is(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "bhatti.server.app"):
+        for path in ("/health", "/version"):
+            async with served.http.get(path):
+                pass
+    assert [record.getMessage() for record in caplog.records] == ["GET /version"]
+
+
 async def test_the_id_of_an_error_is_the_one_of_the_answer(served: Served) -> None:
     async with served.http.get("/nowhere") as response:
         assert json.loads(await response.text())["request_id"] == response.headers["X-Request-Id"]

@@ -6,7 +6,7 @@ from tests.serving import Served
 from tests.unit.bhatti.daemon.test_builds import Store
 
 from bhatti.daemon import builds
-from bhatti.daemon.builds import Images
+from bhatti.daemon.builds import RecordedImages
 from bhatti.server.routes import images
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +25,7 @@ class Quick(Store):
 @pytest.fixture
 def quick(own: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builds, "ImageStore", Quick)
-    own.service._images = Images(own.settings)
+    own.service._images = RecordedImages(own.settings, own.service._orders, own.service.watch)
 
 
 async def test_an_empty_directory_has_no_images(own: Served) -> None:

@@ -1,0 +1,175 @@
+"""One example of each operation, as documents show it. `tests/docs/test_api_page.py` runs every one of them.
+
+An operation without an entry gets an example that is made up from its types, so that no document has a gap.
+"""
+
+import datetime
+from typing import Any
+
+import msgspec
+
+from bhatti.model.sandbox import Status, Temperature
+from bhatti.operations import types
+from bhatti.operations.operation import Operation
+
+MOMENT = datetime.datetime(2026, 1, 15, 9, 30, tzinfo=datetime.UTC)
+
+PARAMETERS = {"id": "agent-1", "name": "base", "port": "8000", "rest": "index.html"}
+"""What the parameters of paths are in all examples; others are called by their own name."""
+
+
+class Example(msgspec.Struct, frozen=True, kw_only=True):
+    """A call and its answer. `request` is the JSON body, `body` the bytes where the body is no JSON."""
+
+    parameters: dict[str, str] = {}
+    query: dict[str, Any] = {}
+    request: Any = None
+    body: bytes | None = None
+    answer: Any = None
+
+
+def of(operation: Operation[Any, Any]) -> Example:
+    """Return the example of an operation; every parameter of its path has a value."""
+    given = EXAMPLES.get(operation.name) or _made_up(operation)
+    names = [part[1:-1].partition(":")[0] for part in operation.path.split("/") if part.startswith("{")]
+    values = {name: given.parameters.get(name) or PARAMETERS.get(name, name) for name in names}
+    return msgspec.structs.replace(given, parameters=values)
+
+
+def _made_up(operation: Operation[Any, Any]) -> Example:
+    """Return an example with what is required and nothing else."""
+    query = _required(operation.query) if operation.query is not None else {}
+    request = _required(operation.request) if operation.request is not None else None
+    return Example(query=query, request=request)
+
+
+def _required(body: Any) -> dict[str, Any]:  # noqa: ANN401  # any type of the table
+    (schema,), components = msgspec.json.schema_components([body])
+    found = _sample(schema, components)
+    assert isinstance(found, dict)
+    return found
+
+
+def _sample(schema: dict[str, Any], components: dict[str, Any]) -> object:
+    """Return the simplest value that `schema` allows, of what our types can say."""
+    if (reference := schema.get("$ref")) is not None:
+        return _sample(components[reference.rpartition("/")[2]], components)
+    if (choices := schema.get("anyOf")) is not None:
+        return _sample(choices[0], components)
+    if (values := schema.get("enum")) is not None:
+        return values[0]
+    match schema.get("type"):
+        case "object":
+            properties = schema.get("properties", {})
+            return {name: _sample(properties[name], components) for name in schema.get("required", ())}
+        case "array":
+            return [_sample(schema["items"], components)] * schema.get("minItems", 0)
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return True
+        case _:
+            return "example"
+
+
+SANDBOX = types.Sandbox(
+    id="3f9a1c7e5b20",
+    name="agent-1",
+    status=Status.RUNNING,
+    thermal=Temperature.HOT,
+    image="base",
+    cpus=1,
+    memory_mb=1024,
+    disk_size_mb=8192,
+    created_at=MOMENT,
+    engine="qemu",
+    engine_id="3f9a1c7e5b20",
+    ip="10.64.0.2",
+    accelerator="kvm",
+    how="forked",
+    timings_ms={"agent": 61.0},
+    engine_meta={"pid": "4711"},
+)
+ASLEEP = msgspec.structs.replace(
+    SANDBOX, status=Status.STOPPED, thermal=Temperature.COLD, ip=None, engine_meta={}, stopped_at=MOMENT
+)
+IMAGE = types.Image(
+    name="base",
+    digest="sha256:9b1d2c5fd0c3f7a1",
+    size_bytes=713_031_680,
+    stored_bytes=412_352_512,
+    created_at=MOMENT,
+    kernel="6.1.0-49-cloud-amd64",
+    source="debian:bookworm",
+)
+FORKED = msgspec.structs.replace(SANDBOX, id="b7e20d4c9a13", engine_id="b7e20d4c9a13", name="agent-2", ip="10.64.0.3")
+CHECKPOINT = types.Checkpoint(name="before-tests", created_at=MOMENT, size_bytes=94_371_840)
+
+EXAMPLES: dict[str, Example] = {
+    "health": Example(answer=types.Health(status="ok", sandboxes=1, uptime=86_400.0)),
+    "version": Example(answer=types.Version(version="0.1.0", api="1", engine="qemu", python="3.11.2", pid=311)),
+    "doctor": Example(
+        answer=types.DoctorReport(ok=True, checks=[types.Check(name="kvm", status="ok", detail="/dev/kvm runs guests")])
+    ),
+    "sandbox.create": Example(request=types.SandboxCreate(name="agent-1", cpus=1, memory_mb=1024), answer=SANDBOX),
+    "sandbox.list": Example(answer=[SANDBOX]),
+    "sandbox.get": Example(answer=SANDBOX),
+    "sandbox.stop": Example(answer=ASLEEP),
+    "sandbox.start": Example(answer=SANDBOX),
+    "sandbox.destroy": Example(answer=types.Outcome(status="destroyed")),
+    "sandbox.fork": Example(request=types.SandboxFork(name="agent-2"), answer=FORKED),
+    "checkpoint.create": Example(request=types.CheckpointCreate(name="before-tests"), answer=CHECKPOINT),
+    "checkpoint.list": Example(answer=[CHECKPOINT]),
+    "checkpoint.restore": Example(parameters={"name": "before-tests"}, answer=SANDBOX),
+    "checkpoint.remove": Example(parameters={"name": "before-tests"}, answer=types.Outcome(status="deleted")),
+    "snapshot.verify": Example(
+        answer=types.SnapshotReport(usable=True, detail="taken 3 min ago", size_bytes=94_371_840)
+    ),
+    "event.list": Example(
+        query={"sandbox": "agent-1", "limit": 10},
+        answer=[
+            types.LoggedEvent(
+                id=17, at=MOMENT, kind="created", sandbox_id="3f9a1c7e5b20", sandbox="agent-1", detail="forked"
+            )
+        ],
+    ),
+    "metrics": Example(),
+    "backup": Example(),
+    "openapi": Example(),
+    "docs": Example(),
+    "exec": Example(
+        request=types.ExecRequest(cmd=["sh", "-c", "echo $((6 * 7))"], timeout_sec=10.0),
+        answer=types.ExecResult(exit_code=0, stdout="42\n"),
+    ),
+    "exec.socket": Example(request=types.ExecRequest(cmd=["echo", "hello"])),
+    "terminal": Example(query={"rows": 24, "cols": 80, "cmd": "sh"}),
+    "session.list": Example(
+        answer=[
+            types.Session(
+                session_id="s1",
+                argv="bash -li",
+                tty=True,
+                running=True,
+                attached=False,
+                created_at=1_768_469_400,
+                offset=5120,
+                start=0,
+            )
+        ]
+    ),
+    "file.write": Example(query={"path": "/tmp/notes.txt", "mode": "0600"}, body=b"one\ntwo\nthree\n"),
+    "file.read": Example(query={"path": "/tmp/notes.txt", "offset": 2, "limit": 1}),
+    "file.stat": Example(query={"path": "/tmp/notes.txt"}),
+    "proxy": Example(),
+    "image.list": Example(answer=[IMAGE]),
+    "image.build": Example(request=types.ImageBuild(name="base"), answer=IMAGE),
+    "image.import": Example(
+        request=types.ImageImport(source="docker-archive:/srv/alpine.tar:alpine:3.19", name="alpine"),
+        answer=msgspec.structs.replace(IMAGE, name="alpine", source="docker-archive:/srv/alpine.tar"),
+    ),
+    "image.pull": Example(
+        request=types.ImagePull(reference="alpine:3.19"),
+        answer=msgspec.structs.replace(IMAGE, name="alpine-3.19", source="docker.io/library/alpine:3.19"),
+    ),
+    "image.remove": Example(parameters={"name": "alpine-3.19"}, answer=types.Outcome(status="deleted")),
+}
