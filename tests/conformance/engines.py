@@ -2,20 +2,16 @@
 
 from pathlib import Path
 
-import anyio
-
 from bhatti.engines.base import Engine
-from bhatti.engines.docker.engine import DockerEngine
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.qemu.settings import QemuSettings
-from bhatti.images.ext4 import make_ext4
 
 ENGINES = ["qemu", "docker", "docker+runsc"]
 """An engine's name, and after a plus the way that it runs things."""
 
 Settings = QemuSettings | DockerSettings
 
-VOLUME_BYTES = 64 << 20
+VOLUME_MIB = 64
 
 
 def name_of(kind: str) -> str:
@@ -40,17 +36,9 @@ def settings_for(kind: str, state_dir: Path, images_dir: Path, docker: Path | No
 
 async def make_volume(engine: Engine, name: str) -> None:
     """Make an empty volume, in the way of the engine."""
-    if isinstance(engine, DockerEngine):
-        await engine.volumes.create(name)
-        return
-    volumes = anyio.Path(engine.settings.volumes_dir)  # type: ignore[attr-defined]  # QEMU's
-    await volumes.mkdir(exist_ok=True)
-    await anyio.to_thread.run_sync(lambda: make_ext4(Path(volumes / f"{name}.ext4"), VOLUME_BYTES, label=name))
+    await engine.volumes.create(name, VOLUME_MIB)
 
 
 async def remove_volume(engine: Engine, name: str) -> None:
     """Remove a volume."""
-    if isinstance(engine, DockerEngine):
-        await engine.volumes.remove(name)
-        return
-    await anyio.Path(engine.settings.volumes_dir / f"{name}.ext4").unlink()  # type: ignore[attr-defined]  # QEMU's
+    await engine.volumes.remove(name)

@@ -36,6 +36,7 @@ from bhatti.engines.base import (
     ProgressCallback,
     SnapshotReport,
 )
+from bhatti.engines.volume_files import VolumeFiles
 from bhatti.errors import Conflict, CorruptData, EngineFailure, GuestTimeout, NotFound, OutOfSpace
 from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.transports import UnixTransport
@@ -69,6 +70,7 @@ class LocalEngine(Engine):
 
     def __init__(self, state_dir: Path) -> None:
         self._directory = Path(state_dir) / "m"
+        self._volumes = VolumeFiles(Path(state_dir) / "volumes")
         self._records: dict[str, Record] = {}
         self._links: dict[str, GuestLink] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -86,6 +88,10 @@ class LocalEngine(Engine):
             hotplug_volumes=False,
             rootless=True,
         )
+
+    @property
+    def volumes(self) -> VolumeFiles:
+        return self._volumes
 
     async def aclose(self) -> None:
         for link in self._links.values():
@@ -111,6 +117,8 @@ class LocalEngine(Engine):
 
     async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
         _check_image(spec.image)
+        for volume in spec.volumes:  # not mounted, but looked at
+            await to_thread.run_sync(self._volumes.find, volume.name)
         return await self._make(spec, None, "booted", progress)
 
     async def _make(self, spec: SandboxSpec, home: Path | None, how: str, progress: ProgressCallback | None) -> Machine:

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ps": ("shell", "List the sessions of a sandbox."),
     "file": ("file", "Read, write and list files of a sandbox."),
     "image": ("image", "Build, list and remove images."),
+    "volume": ("volume", "Make, list, grow, clone and remove volumes."),
     "events": ("observe", "Show what happened, or what happens."),
     "backup": ("observe", "Copy the daemon's store while it runs."),
     "doctor": ("system", "Say what this machine can do and what it lacks."),

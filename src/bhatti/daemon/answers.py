@@ -31,6 +31,7 @@ def sandbox(record: Record, machine: Machine | None) -> types.Sandbox:
         why=facts.why,
         timings_ms=facts.timings_ms,
         engine_meta={"pid": str(machine.pid)} if machine is not None and machine.pid else {},
+        volumes=[types.Mounted(name=v.name, mount=v.target, read_only=v.read_only) for v in spec.volumes],
         created_by=record.owner,
         stopped_at=record.stopped_at,
         cause=None

@@ -59,7 +59,7 @@ def fork_spec(source: SandboxSpec, request: types.SandboxFork) -> SandboxSpec:
 def fork_of(request: types.SandboxCreate, source: SandboxSpec) -> types.SandboxFork:
     """Return the fork that a creation with `from` asks for.
 
-    Raises `InvalidRequest` (code `shape-differs`) if it asks for anything that its source is not.
+    Raises `InvalidRequest` (code `shape-differs` or `cannot-fork`) if it asks for anything that its source is not.
     """
     for asked, known in FIXED.items():
         wanted, there = getattr(request, asked), getattr(source, known)
@@ -69,4 +69,6 @@ def fork_of(request: types.SandboxCreate, source: SandboxSpec) -> types.SandboxF
                 hint=f"leave {asked} out, or create a sandbox that is no fork",
                 code="shape-differs",
             )
+    if request.volumes or request.persistent_volumes or request.new_volumes:
+        raise InvalidRequest("a fork cannot have volumes", hint="create a sandbox that is no fork", code="cannot-fork")
     return types.SandboxFork(name=request.name, env=request.env, files=request.files, init=request.init)

@@ -20,7 +20,8 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from bhatti.daemon import admission, answers, builds, doctor, forks
+from bhatti.daemon import admission, answers, attachments, builds, doctor, forks
+from bhatti.daemon.attachments import NO_VOLUMES, Wanted
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
@@ -28,6 +29,7 @@ from bhatti.daemon.forks import Forks
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.recovery import Recovery, facts_of, last_words
 from bhatti.daemon.settings import Settings
+from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
 from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
@@ -55,6 +57,7 @@ class Service(Backend):
         self._began = time.monotonic()
         self._orders = Orders(tasks)
         self._catalogue = Catalogue()
+        self._volumes = Volumes(self._orders, self._catalogue)
         self._forks = Forks(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
         self._stopping = False
@@ -70,6 +73,7 @@ class Service(Backend):
         await journal.forget_destroyed(now() - DESTROYED_KEPT)
         for record in await journal.sandboxes():
             self._catalogue.put(record)
+        await self._volumes.start(journal.volumes, engine)
         await self._watch.begin(journal, engine)
         self._parts = journal, engine
         log.info("ready", extra={"sandboxes": len(self._catalogue), "engine": engine.name})
@@ -128,8 +132,10 @@ class Service(Backend):
             return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage)
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host)
-        spec = msgspec.structs.replace(spec, env=await self._images.environment(spec.image) | spec.env)
-        return await self._make(spec, lambda: engine.create(spec, progress=on_stage))
+        wanted = attachments.wanted(request)
+        env = await self._images.environment(spec.image) | spec.env
+        spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)
+        return await self._make(spec, lambda: engine.create(spec, progress=on_stage), wanted)
 
     async def fork(self, ref: str, request: types.SandboxFork, on_stage: StageCallback) -> types.Sandbox:
         """See `Backend`."""
@@ -140,14 +146,18 @@ class Service(Backend):
             source = await self._awake(source)
         return await self._make(spec, lambda: self._forks.fork(source, engine, spec, request.checkpoint, on_stage))
 
-    async def _make(self, spec: SandboxSpec, work: Callable[[], Awaitable[Machine]]) -> types.Sandbox:
+    async def _make(
+        self, spec: SandboxSpec, work: Callable[[], Awaitable[Machine]], wanted: Wanted = NO_VOLUMES
+    ) -> types.Sandbox:
         """Make a sandbox by `work`, which is undone when its caller leaves."""
         _, engine = self._serving()
+        space = await self._volumes.look() if wanted.sizes_mib else None
         record = Record(
             id=spec.id, name=spec.name, status=Status.CREATING, engine=engine.name, spec=spec, created_at=now()
         )
-        # Reserved before the first await of the order: two requests for one name meet here, not in the engine.
+        # Before the first await of the order: two requests for one name or volume meet here, not in the engine.
         self._catalogue.reserve(record)
+        self._volumes.claim(record, wanted, space)
         machine = await self._orders.run(lambda: self._create(record, work), undo_when_left=True)
         return answers.sandbox(self._catalogue.find(record.id), machine)
 
@@ -158,6 +168,7 @@ class Service(Backend):
         made = False
         try:
             await journal.begin_create(record)
+            await self._volumes.make_for(record)
             machine = await work()
             made = True
             running = msgspec.structs.replace(record, status=machine.status, facts=facts_of(machine))
@@ -167,6 +178,7 @@ class Service(Backend):
                 await self._undo_create(record, made, err)
             raise
         self._catalogue.put(running)
+        self._volumes.keep_for(record)
         log.info(
             "created", extra={"id": record.id, "sandbox": record.name, "ms": round((time.monotonic() - began) * 1000)}
         )
@@ -180,6 +192,7 @@ class Service(Backend):
             if made:
                 await engine.destroy(record.id)
             await journal.undo_create(record.id, reason)
+            await self._volumes.unmake_for(record)
         except BhattiError:
             # The intent stays in the journal: the next start finishes this.
             log.exception("could not undo the creation of sandbox %s; the next start will", record.id)
@@ -378,6 +391,12 @@ class Service(Backend):
         """See `Backend`."""
         self._serving()
         await self._images.remove_unused(name, self._catalogue)
+
+    @property
+    def volumes(self) -> Volumes:
+        """See `Backend`."""
+        self._serving()
+        return self._volumes
 
     # --- readiness
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from bhatti.engines.volumes import VolumeKeeper
 from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
@@ -307,6 +308,11 @@ class Engine(abc.ABC):
 
         Blocks for the moment that reading a file takes: call it from a worker thread.
         """
+
+    @property
+    def volumes(self) -> VolumeKeeper:
+        """Where this engine's volumes are. Raises `InvalidRequest` (code `unsupported`) if it knows none."""
+        raise self._unable("keep volumes")
 
     def _unable(self, doing: str) -> InvalidRequest:
         return InvalidRequest(

@@ -14,9 +14,12 @@ PACKAGES = {
     "busybox": "busybox-static",
     "debugfs": "e2fsprogs",
     "dpkg-deb": "dpkg",
+    "dumpe2fs": "e2fsprogs",
     "mke2fs": "e2fsprogs",
     "mmdebstrap": "mmdebstrap",
+    "resize2fs": "e2fsprogs",
     "setpriv": "util-linux",
+    "tune2fs": "e2fsprogs",
     "unshare": "util-linux",
     "zstd": "zstd",
 }

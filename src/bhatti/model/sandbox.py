@@ -44,6 +44,14 @@ class GuestFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: str = "0644"
 
 
+class VolumeStatus(enum.StrEnum):
+    """How far a volume is."""
+
+    CREATING = "creating"
+    READY = "ready"
+    REMOVING = "removing"
+
+
 class VolumeAttachment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A volume of the host at a mount point of the guest."""
 
@@ -73,12 +81,12 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     init: str | None = None
 
 
-def checked_name(name: str) -> str:
-    """Return `name` if it may name a sandbox, else raise `InvalidRequest` (code `bad-name`)."""
+def checked_name(name: str, what: str = "a sandbox") -> str:
+    """Return `name` if it may be that of `what`, else raise `InvalidRequest` (code `bad-name`)."""
     if not NAME_PATTERN.fullmatch(name):
         shown = name if len(name) <= 80 else name[:77] + "..."
         raise InvalidRequest(
-            f"{shown!r} cannot name a sandbox",
+            f"{shown!r} cannot name {what}",
             hint="use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",
             code="bad-name",
         )

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 
 from bhatti.guestlink.client import GuestLink
 from bhatti.operations import types
+from bhatti.server.volumes import VolumeBackend
 
 StageCallback = Callable[[str], None]
 """Called with the name of each stage of a creation as it begins."""
@@ -117,6 +118,11 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     async def remove_image(self, name: str) -> None:
         """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`)."""
+
+    @property
+    @abc.abstractmethod
+    def volumes(self) -> VolumeBackend:
+        """What can be done with volumes; it refuses by itself while the daemon starts or stops."""
 
     @property
     @abc.abstractmethod

@@ -18,6 +18,7 @@ from bhatti.store.database import Database, Unit
 from bhatti.store.events import ALL, Batch, Event, Wanted
 from bhatti.store.intents import Intent, Kind
 from bhatti.store.sandboxes import Record
+from bhatti.store.volume_journal import VolumeJournal
 
 T = TypeVar("T")
 
@@ -28,6 +29,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._written = anyio.Event()
+        self.volumes = VolumeJournal(database, self._write)
 
     @property
     def written(self) -> anyio.Event:

@@ -51,6 +51,18 @@ MIGRATIONS: tuple[str, ...] = (
         owner = coalesce((SELECT owner FROM sandboxes WHERE sandboxes.id = events.sandbox_id), '');
     CREATE INDEX events_at ON events (at);
     """,
+    # 3: volumes
+    """
+    CREATE TABLE volumes (
+        name       TEXT NOT NULL,
+        owner      TEXT NOT NULL DEFAULT '',
+        engine     TEXT NOT NULL,
+        size_mib   INTEGER NOT NULL,
+        status     TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        PRIMARY KEY (owner, name)
+    ) STRICT;
+    """,
 )
 
 

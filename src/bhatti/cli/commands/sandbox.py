@@ -12,12 +12,15 @@ from bhatti.errors import BhattiError, InvalidRequest
 from bhatti.operations import table, types
 from bhatti.sdk.client import Client
 
+VOLUME_HELP = "Mount a volume (`bhatti volume create`); `:ro` so that others may read it too; repeatable."
+
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--name", "named", metavar="NAME", help="The same as the argument.")
 @shape_options
 @click.option("--file", "files", multiple=True, metavar="HOST:GUEST", help="Put a file in at boot; repeatable.")
+@click.option("-v", "--volume", "volumes", multiple=True, metavar="NAME:PATH[:ro]", help=VOLUME_HELP)
 @click.option("--init", metavar="SCRIPT", help="Run in session `init` as soon as it has booted.")
 @click.option("--user", metavar="NAME", help="Whom commands run as; `lohar` if not given.")
 @click.option("--from", "source", metavar="SANDBOX", help="Fork that sandbox; it cannot be told to be anything else.")
@@ -32,6 +35,7 @@ def create(
     disk: int | None,
     env: tuple[str, ...],
     files: tuple[str, ...],
+    volumes: tuple[str, ...],
     init: str | None,
     user: str | None,
     source: str | None,
@@ -55,6 +59,7 @@ def create(
         user=user,
         env=environment(env),
         files=[injection(given) for given in files],
+        volumes=[_volume(given) for given in volumes],
         init=init,
         source=source,
     )
@@ -144,6 +149,7 @@ def inspect(name: str, as_json: bool) -> None:
         ("cpus", str(sandbox.cpus)),
         ("memory", output.size(sandbox.memory_mb)),
         ("disk", output.size(sandbox.disk_size_mb)),
+        *(("volume", f"{v.name} at {v.mount}{', read-only' if v.read_only else ''}") for v in sandbox.volumes),
         ("engine", " ".join(filter(None, (sandbox.engine, sandbox.accelerator)))),
         ("created", f"{sandbox.created_at:%Y-%m-%d %H:%M:%S} UTC, {output.age(sandbox.created_at)} ago"),
         ("start", ": ".join(filter(None, (sandbox.how, sandbox.why)))),
@@ -222,6 +228,18 @@ def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
         print_json(outcomes)
     if failure is not None:
         raise failure
+
+
+def _volume(given: str) -> types.VolumeMount:
+    name, _, rest = given.partition(":")
+    path, colon, mode = rest.partition(":")
+    if not path.startswith("/") or (colon and mode not in ("ro", "rw")):
+        raise InvalidRequest(
+            f"{given!r} is not NAME:PATH or NAME:PATH:ro",
+            hint="for example --volume data:/data; directories of the host cannot be mounted",
+            code="bad-volume",
+        )
+    return types.VolumeMount(name=name, target=path, read_only=mode == "ro")
 
 
 def injection(given: str) -> types.FileInjection:

@@ -2,14 +2,19 @@
 
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.container import LABEL_INSTANCE
-from bhatti.errors import Conflict, NotFound
+from bhatti.engines.volume_files import volume_exists, volume_not_found
+from bhatti.engines.volumes import VolumeKeeper, VolumeUse
+from bhatti.errors import Conflict, InvalidRequest, NotFound
 from bhatti.model.sandbox import VolumeAttachment
 
 LABEL_VOLUME = "bhatti.volume"
 
+UNBOUNDED_MIB = 1 << 40
+"""More than any disk has: nobody counts what volumes take."""
 
-class Volumes:
-    """The volumes of one engine."""
+
+class Volumes(VolumeKeeper):
+    """The volumes of one engine. Docker bounds none of them: their size is what was asked for, and no more."""
 
     def __init__(self, api: DockerApi, instance: str) -> None:
         self._api = api
@@ -19,10 +24,10 @@ class Volumes:
         """Return the name that Docker knows a volume by."""
         return f"bhatti-{self._instance}-{name}"
 
-    async def create(self, name: str) -> None:
-        """Make an empty volume. Raises `Conflict` (code `volume-exists`)."""
+    async def create(self, name: str, size_mib: int) -> None:
+        """See `VolumeKeeper`; whoever writes to it first makes it that of uid 1000."""
         if name in await self.names():
-            raise Conflict(f"there is a volume {name!r} already", code="volume-exists")
+            raise volume_exists(name)
         await self._api.create_volume(self.docker_name(name), {LABEL_INSTANCE: self._instance, LABEL_VOLUME: name})
 
     async def names(self) -> list[str]:
@@ -31,17 +36,42 @@ class Volumes:
         return sorted(labels[LABEL_VOLUME] for volume in found if LABEL_VOLUME in (labels := volume.labels or {}))
 
     async def remove(self, name: str) -> None:
-        """Remove a volume and what is in it. Raises `NotFound`, and `Conflict` while a sandbox has it."""
+        """See `VolumeKeeper`; raises `Conflict` (code `volume-in-use`) while a sandbox has it."""
         try:
             await self._api.remove_volume(self.docker_name(name))
         except NotFound as error:
-            raise _not_found(name) from error
+            raise volume_not_found(name) from error
         except Conflict as error:
             raise Conflict(
                 f"volume {name!r} is in use: {error.message}",
                 hint="destroy the sandboxes that have it",
                 code="volume-in-use",
             ) from error
+
+    async def resize(self, name: str, size_mib: int) -> None:
+        """See `VolumeKeeper`: nothing has to be done, for nothing bounds it."""
+        await self.size_mib(name)
+
+    async def clone(self, source: str, name: str) -> None:
+        """See `VolumeKeeper`: Docker cannot, raises `InvalidRequest` (code `unsupported`)."""
+        raise InvalidRequest(
+            "the engine docker cannot clone volumes",
+            hint="attach both to a sandbox, the source read-only, and copy what is in it",
+            code="unsupported",
+        )
+
+    async def use(self) -> VolumeUse:
+        """See `VolumeKeeper`: where Docker keeps its files need not be on this machine."""
+        return VolumeUse(free_mib=UNBOUNDED_MIB, used_mib={})
+
+    async def size_mib(self, name: str) -> int | None:
+        """See `VolumeKeeper`."""
+        if name not in await self.names():
+            raise volume_not_found(name)
+        return None
+
+    async def sweep(self) -> None:
+        """See `VolumeKeeper`: Docker makes a volume whole or not at all."""
 
     async def check(self, volumes: tuple[VolumeAttachment, ...], taken: set[str]) -> tuple[str, ...]:
         """Return Docker's names of `volumes`; `taken` has those that a sandbox can write to.
@@ -53,7 +83,7 @@ class Volumes:
         known = await self.names()
         for volume in volumes:
             if volume.name not in known:
-                raise _not_found(volume.name)
+                raise volume_not_found(volume.name)
             if volume.name in taken and not volume.read_only:
                 raise Conflict(
                     f"volume {volume.name!r} is attached to a sandbox that can write to it",
@@ -61,7 +91,3 @@ class Volumes:
                     code="volume-in-use",
                 )
         return tuple(self.docker_name(volume.name) for volume in volumes)
-
-
-def _not_found(name: str) -> NotFound:
-    return NotFound(f"there is no volume {name!r}", hint="bhatti volume create", code="volume-not-found")

@@ -21,6 +21,7 @@ from bhatti.engines.qemu.process import VmProcess, processes_with
 from bhatti.engines.qemu.record import Phase, read_record, wreck
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.stages import Stages
+from bhatti.engines.volume_files import VolumeFiles
 from bhatti.errors import CorruptData, EngineFailure, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
@@ -62,6 +63,11 @@ class QemuEngine(Engine):
             hotplug_volumes=False,
             rootless=True,
         )
+
+    @property
+    def volumes(self) -> VolumeFiles:
+        """See `Engine.volumes`."""
+        return VolumeFiles(self.settings.volumes_dir)
 
     @property
     def host(self) -> QemuHost:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bhatti.engines.qemu.settings import QemuSettings
-from bhatti.errors import NotFound, OutOfSpace
+from bhatti.engines.volume_files import VolumeFiles
+from bhatti.errors import OutOfSpace
 from bhatti.images.config_drive import ConfigFile, ConfigVolume, GuestConfig, make_config_drive
 from bhatti.images.layer import make_layer
 from bhatti.model.sandbox import SandboxSpec, VolumeAttachment
@@ -102,14 +103,9 @@ def make_disk(files: MachineFiles, disk_mib: int) -> None:
 
 
 def find_volumes(settings: QemuSettings, volumes: tuple[VolumeAttachment, ...]) -> list[Path]:
-    """Return the files of the volumes. Raises `NotFound` (code `volume-not-found`)."""
-    paths = []
-    for volume in volumes:
-        path = settings.volumes_dir / f"{volume.name}.ext4"
-        if not path.is_file():
-            raise NotFound(f"there is no volume {volume.name!r}", hint="bhatti volume create", code="volume-not-found")
-        paths.append(path)
-    return paths
+    """Return the files of the volumes. Raises `NotFound` (`volume-not-found`), `CorruptData` (`volume-corrupt`)."""
+    keeper = VolumeFiles(settings.volumes_dir)
+    return [keeper.find(volume.name) for volume in volumes]
 
 
 def remove_files(directory: Path) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.operations.documents.base import Answer, Event, Request
+from bhatti.operations.documents.volumes import Mounted, VolumeMount
 
 
 class FileInjection(Request, frozen=True, kw_only=True):
@@ -21,6 +22,7 @@ class SandboxCreate(Request, frozen=True, kw_only=True, rename={"source": "from"
     """What is wanted. Everything has a default; `name` becomes `sandbox-` and six hex digits.
 
     `from` names a sandbox to fork: then the defaults are what that one is, and nothing else is possible.
+    `persistent_volumes` and `new_volumes` (each made if it is not there) are the reference's words for `volumes`.
     """
 
     name: str | None = None
@@ -31,6 +33,9 @@ class SandboxCreate(Request, frozen=True, kw_only=True, rename={"source": "from"
     user: Annotated[str, msgspec.Meta(min_length=1, max_length=32)] | None = None
     env: dict[str, str] = {}
     files: list[FileInjection] = []
+    volumes: list[VolumeMount] = []
+    persistent_volumes: list[VolumeMount] = []
+    new_volumes: list[VolumeMount] = []
     init: str | None = None
     source: str | None = None
 
@@ -63,6 +68,7 @@ class Sandbox(Answer, frozen=True, kw_only=True):
     why: str = ""
     timings_ms: dict[str, float] = {}
     engine_meta: dict[str, str] = {}
+    volumes: list[Mounted] = []
     template_id: str | None = None
     created_by: str = ""
     stopped_at: datetime.datetime | None = None

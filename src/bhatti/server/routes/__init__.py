@@ -12,6 +12,7 @@ from bhatti.server.routes import (
     sessions,
     system,
     terminals,
+    volumes,
 )
 
 HANDLERS: dict[str, Handler] = {
@@ -25,4 +26,5 @@ HANDLERS: dict[str, Handler] = {
     **proxy.HANDLERS,
     **images.HANDLERS,
     **observation.HANDLERS,
+    **volumes.HANDLERS,
 }

@@ -115,3 +115,11 @@ def test_a_creation_from_a_sandbox_cannot_be_of_another_shape(field: dict[str, o
     with pytest.raises(InvalidRequest, match=f"has its {next(iter(field))}") as caught:
         forks.fork_of(request, record("aa").spec)
     assert caught.value.code == "shape-differs"
+
+
+async def test_a_fork_has_no_volumes() -> None:
+    mount = types.VolumeMount(name="data", target="/data")
+    for field in ("volumes", "persistent_volumes", "new_volumes"):
+        with pytest.raises(InvalidRequest, match="volumes") as caught:
+            forks.fork_of(types.SandboxCreate(source="one", **{field: [mount]}), record().spec)  # type: ignore[arg-type]
+        assert caught.value.code == "cannot-fork"

@@ -296,7 +296,7 @@ async def test_a_cancelled_start_leaves_it_stopped(engine: DockerEngine) -> None
 
 
 async def test_a_volume_outlives_sandboxes_and_has_one_writer(engine: DockerEngine) -> None:
-    await engine.volumes.create("data")
+    await engine.volumes.create("data", 64)
     volumes = (VolumeAttachment("data", "/data"),)
     first = await engine.create(new_spec(volumes=volumes))
     await engine.link(first.id).write_file("/data/kept", b"kept")

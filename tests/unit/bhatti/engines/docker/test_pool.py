@@ -111,7 +111,7 @@ async def test_another_shape_is_made_and_the_pool_follows(engine: DockerEngine, 
 
 
 async def test_volumes_need_a_container_of_its_own(engine: DockerEngine) -> None:
-    await engine.volumes.create("data")
+    await engine.volumes.create("data", 64)
     machine = await engine.create(new_spec(volumes=(VolumeAttachment("data", "/data"),)))
     assert not was_ready(machine.why)
     await engine.destroy(machine.id)

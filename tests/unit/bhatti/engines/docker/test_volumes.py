@@ -19,17 +19,17 @@ async def volumes(api: DockerApi) -> AsyncIterator[Volumes]:
 
 
 async def test_volumes_come_are_listed_and_go(volumes: Volumes) -> None:
-    await volumes.create("two")
-    await volumes.create("one")
+    await volumes.create("two", 64)
+    await volumes.create("one", 64)
     assert await volumes.names() == ["one", "two"]
     await volumes.remove("one")
     assert await volumes.names() == ["two"]
 
 
 async def test_a_taken_name_is_a_conflict(volumes: Volumes) -> None:
-    await volumes.create("data")
+    await volumes.create("data", 64)
     with pytest.raises(Conflict) as caught:
-        await volumes.create("data")
+        await volumes.create("data", 64)
     assert caught.value.code == "volume-exists"
 
 
@@ -41,12 +41,12 @@ async def test_one_that_is_not_there_is_not_found(volumes: Volumes) -> None:
 
 
 async def test_engines_do_not_see_each_others(volumes: Volumes, api: DockerApi) -> None:
-    await volumes.create("data")
+    await volumes.create("data", 64)
     assert await Volumes(api, "1other00").names() == []
 
 
 async def test_one_writer_at_a_time_and_any_readers(volumes: Volumes) -> None:
-    await volumes.create("data")
+    await volumes.create("data", 64)
     writer, reader = VolumeAttachment("data", "/x"), VolumeAttachment("data", "/x", read_only=True)
     assert await volumes.check((writer,), set()) == (volumes.docker_name("data"),)
     assert await volumes.check((reader,), {"data"}) == (volumes.docker_name("data"),)
