@@ -72,11 +72,6 @@ class Loop:
         if self._callbacks.pop(fd, None) is not None:
             self._poller.unregister(fd)
 
-    def forget(self, fd: int) -> None:
-        """Forget `fd`, which is closed next and which no other process and no other number refers to."""
-        if self._callbacks.pop(fd, None) is not None:
-            self._poller.forget(fd)
-
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Run `callback` once, `delay_s` seconds from now at the earliest."""
         if len(self._timers) >= self._sweep_at:

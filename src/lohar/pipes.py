@@ -23,21 +23,19 @@ STDIN_HIGH_WATER = 256 << 10
 def make_pipe(ours: int) -> tuple[int, int]:
     """Return (our end, the command's end) of a new pipe; `ours` is 0 to read from it, 1 to write to it."""
     ends = os.pipe()
-    if ours:
-        # Only our end: blocking is a property of the open file, and commands expect theirs to block. The reading end
-        # may block: it is read when something is there, and nobody else reads it.
-        os.set_blocking(ends[1], False)
+    # Only our end: blocking is a property of the open file, and commands expect theirs to block.
+    os.set_blocking(ends[ours], False)
     return ends[ours], ends[1 - ours]
 
 
 class OutputPipe:
     """What a command writes, to a pipe or to a terminal's slave end.
 
-    `on_data(data)` gets it, at most `size` bytes at a time; `on_end()` is told when nobody can write any more. `shared`
-    says that another descriptor refers to the same end, `paused` that nothing is read before `resume` or `drain`.
+    `on_data(data)` gets it, at most `size` bytes at a time; `on_end()` is told when nobody can write any more. With
+    `paused` nothing is read before `resume` or `drain`.
     """
 
-    __slots__ = ("_fd", "_loop", "_on_data", "_on_end", "_reading", "_shared", "_size")
+    __slots__ = ("_fd", "_loop", "_on_data", "_on_end", "_reading", "_size")
 
     def __init__(
         self,
@@ -47,11 +45,9 @@ class OutputPipe:
         on_end: Callable[[], None],
         size: int = READ_SIZE,
         *,
-        shared: bool = False,
         paused: bool = False,
     ) -> None:
         self._loop = loop
-        self._shared = shared
         self._fd = fd
         self._size = size
         self._on_data = on_data
@@ -80,7 +76,6 @@ class OutputPipe:
     def drain(self) -> None:
         """Read what is there now and, if that is all there will be, the end; wait for nothing."""
         if self._fd >= 0:
-            os.set_blocking(self._fd, False)
             self._ready(READ)
         if self._fd >= 0:
             self._ready(READ)
@@ -108,10 +103,10 @@ class OutputPipe:
     def close(self) -> None:
         """Close our end: who writes to it from now on gets SIGPIPE."""
         if self._fd >= 0:
-            if self._reading and self._shared:
+            if self._reading:
+                # Closing alone does not take it out of epoll: a child that is about to become a command has all our
+                # descriptors for a moment longer, and an event would reach whoever has the number next.
                 self._loop.unregister(self._fd)
-            elif self._reading:
-                self._loop.forget(self._fd)
             os.close(self._fd)
             self._fd = -1
 

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
         def unregister(self, fd: int) -> None:
             """Forget `fd`; it must still be open."""
 
-        def forget(self, fd: int) -> None:
-            """Forget `fd`, which is closed next and has no duplicate."""
-
         def poll(self, timeout_s: float | None) -> list[tuple[int, int]]:
             """Wait, for ever if None, and return (fd, mask) pairs; `mask` may have HANGUP and ERROR as well."""
 
@@ -45,23 +42,6 @@ HANGUP = 16
 
 GONE = ERROR | HANGUP
 """Both directions of a connection are dead, or all writers of a pipe are."""
-
-
-if sys.platform == "linux":
-
-    class EpollPoller:
-        """The kernel's own. Closing a descriptor that has no duplicate takes it out (epoll(7)), so `forget` is free."""
-
-        def __init__(self) -> None:
-            epoll = select.epoll()
-            self.register = epoll.register
-            self.modify = epoll.modify
-            self.unregister = epoll.unregister
-            self.poll = epoll.poll
-            self.close = epoll.close
-
-        def forget(self, fd: int) -> None:
-            """Do nothing: it goes when it is closed."""
 
 
 class SelectorPoller:
@@ -92,8 +72,6 @@ class SelectorPoller:
             self._registered.discard(fd)
             self._selector.unregister(fd)
 
-    forget = unregister
-
     def poll(self, timeout_s: float | None) -> list[tuple[int, int]]:
         """Wait for events; see `Poller`."""
         ready = self._selector.select(timeout_s)
@@ -114,6 +92,6 @@ def _events(mask: int) -> int:
 def open_poller() -> Poller:
     """Return the best poller of this system."""
     if sys.platform == "linux":
-        return EpollPoller()
+        return select.epoll()
     else:
         return SelectorPoller()

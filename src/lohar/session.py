@@ -70,9 +70,7 @@ class Session:
         child.on_exit = self._exited
 
     def _output(self, fd: int, kind: int) -> OutputPipe:
-        return OutputPipe(
-            self._loop, fd, lambda data: self._said(kind, data), self._silent, self._step, shared=self.tty
-        )
+        return OutputPipe(self._loop, fd, lambda data: self._said(kind, data), self._silent, self._step)
 
     def info(self, gap: int | None = None) -> SessionInfo:
         """Describe it, to a list or to a client that attaches and has missed `gap` bytes."""

@@ -6,6 +6,7 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ FUZZ = settings(
 )
 """One agent serves all examples: that it survives them is the point."""
 
-PATIENCE_S = 60
+PATIENCE_S = 15
 """For SYNC_REQ above all, which writes out what the whole machine has not yet written."""
 
 ANSWERS = {
@@ -147,7 +148,11 @@ def test_any_sequence_of_frames_is_survived(local: LocalAgent) -> None:
                 connection.hello()
             connection.send_raw(b"".join(encode(kind, payload) for kind, payload in frames))
             connection.sock.shutdown(socket.SHUT_WR)
-            check_answers(connection.receive_all(PATIENCE_S))
+            try:
+                answers = connection.receive_all(PATIENCE_S)
+            except TimeoutError:
+                pytest.fail(f"no end after {frames} (greeted: {greeted})")
+            check_answers(answers)
 
     check()
     lives(local)
