@@ -12,6 +12,7 @@ from tests.conformance.engines import Settings, settings_for
 from tests.conformance.leftovers import traces_of
 
 from bhatti.engines.base import Engine
+from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.registry import open_engine
 from bhatti.guestlink.client import GuestLink
@@ -32,7 +33,7 @@ def fork_settings(
     engine_kind: str, tmp_path_factory: pytest.TempPathFactory, images_dir: Path, docker_socket: Path | None
 ) -> Settings:
     settings = settings_for(engine_kind, tmp_path_factory.mktemp("forks"), images_dir, docker_socket)
-    return dataclasses.replace(settings, fork=True) if isinstance(settings, QemuSettings) else settings
+    return dataclasses.replace(settings, fork=True, ready_pool=1) if isinstance(settings, QemuSettings) else settings
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,33 @@ async def test_a_fork_whose_memory_is_lost_boots_as_who_it_is(forking: Engine, t
     seen = await who(link)
     assert (seen[0], seen[4]) == ("pollux", "pollux")
     assert await link.read_file("/workspace/note") == b"edited"
+
+
+async def test_a_sandbox_that_was_ready_is_somebody_of_its_own_at_once(
+    forking: Engine, twins: tuple[Sandbox, Sandbox]
+) -> None:
+    if not isinstance(forking, QemuEngine):
+        pytest.skip("only this engine keeps forks ready")
+    await forking._ready.filled()
+    file = GuestFile("/workspace/note", b"for quick", "0640")
+    spec = new_spec("quick", env={"ME": "quick"}, files=(file,), init="touch /tmp/begun")
+    machine = await forking.create(spec)
+    try:
+        assert (machine.how, machine.id) == ("pooled", spec.id)
+        link = forking.link(spec.id)
+        mine, theirs = await who(link), await who(forking.link(twins[0].spec.id))
+        assert all(one != other for one, other in zip(mine, theirs, strict=True))
+        assert (mine[0], mine[4]) == ("quick", "quick")
+        assert (await link.hello()).sandbox_id == spec.id
+        assert await link.read_file("/workspace/note") == b"for quick"
+        assert await memory.clock_error_s(link) < 1
+        ping = await link.exec(["ping", "-c", "1", "-W", "5", str(twins[0].machine.address)], timeout_s=20)
+        assert ping.exit_code == 0, ping.stdout
+        # Its directory, process and tap have another name; it sleeps, wakes and is forked like any other.
+        await forking.stop(spec.id)
+        assert (await forking.start(spec.id, require_memory=True)).how == "restored"
+        fork = new_spec("quicker")
+        assert (await forking.fork(spec.id, fork)).how == "forked"
+        await forking.destroy(fork.id)
+    finally:
+        await forking.destroy(spec.id)

@@ -92,4 +92,5 @@ def _qemu_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is im
         dns=tuple(chosen.dns) or DEFAULT_DNS,
         outside=chosen.outside,
         fork=chosen.fork,
+        ready_pool=chosen.ready_pool,
     )

@@ -40,7 +40,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The QEMU engine. An empty text leaves the choice to the engine; `outside` is about user-mode network only.
 
-    With `fork`, sandboxes are made from golden snapshots where that is possible; without it each one boots.
+    With `fork`, sandboxes are made from golden snapshots where that is possible; without it each one boots. Up to
+    `ready_pool` forks are made before anybody asks for them.
     """
 
     binary: str = ""
@@ -52,6 +53,7 @@ class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     dns: list[str] = []
     outside: bool = True
     fork: bool = True
+    ready_pool: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
 
 
 class Docker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -54,8 +54,8 @@ class CauseOfDeath(msgspec.Struct, frozen=True, kw_only=True):
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """A machine as its engine sees it now.
 
-    `how` says which way it came to life (`booted`, `forked`, `restored`, `disk-boot`) and `why` the reason for that
-    way; `timings_ms` has the milliseconds that each part of the last start took.
+    `how` says which way it came to life (`booted`, `forked`, `pooled`, `restored`, `disk-boot`) and `why` the reason
+    for that way; `timings_ms` has the milliseconds that each part of the last start took.
     """
 
     id: str
@@ -163,8 +163,9 @@ class Engine(abc.ABC):
     async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
         """Make a machine and wait until its agent answers: nothing → `running`.
 
-        The answer's `how` is `forked` when it was woken from a golden snapshot, else `booted`, and `why` says why:
-        the first sandbox of an image and shape boots, and what the next are forked from is then made in background.
+        The answer's `how` is `forked` when it was woken from a golden snapshot, `pooled` when that had been done before
+        it was asked for, else `booted`, and `why` says why: the first sandbox of an image and shape boots, and what the
+        next are forked from is then made in background.
 
         Raises `NotFound` (image), `CorruptData` (image), `OutOfSpace`, `MissingDependency`, `EngineFailure` (the
         process died during boot; the message has the console's tail), `GuestTimeout` (it never answered).

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -58,3 +59,9 @@ def boot_timings(text: str) -> dict[str, float]:
         return msgspec.json.decode(found[-1], type=dict[str, float])
     except msgspec.DecodeError:
         return {}
+
+
+def trim_all(consoles: Iterable[Path]) -> None:
+    """Cut each of them as `trim` does. Blocks."""
+    for path in consoles:
+        trim(path)

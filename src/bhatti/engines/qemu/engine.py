@@ -11,16 +11,17 @@ import anyio
 
 from bhatti.engines.base import Capabilities, Checkpoint, Engine, Finding, Machine, ProgressCallback, SnapshotReport
 from bhatti.engines.qemu import console, doctor
-from bhatti.engines.qemu.files import MachineFiles, remove_files
+from bhatti.engines.qemu.files import MachineFiles, directories_in, remove_files
 from bhatti.engines.qemu.fork import check_shape, fork_obstacle, sandbox_exists
 from bhatti.engines.qemu.golden import GoldenSnapshots
 from bhatti.engines.qemu.host import QemuHost, open_host
 from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold
+from bhatti.engines.qemu.pool import ReadyForks
 from bhatti.engines.qemu.process import VmProcess, processes_with
 from bhatti.engines.qemu.record import Phase, read_record, wreck
 from bhatti.engines.qemu.settings import QemuSettings
-from bhatti.engines.stages import Stages
+from bhatti.engines.stages import Stages, nobody_asked
 from bhatti.engines.volume_files import VolumeFiles
 from bhatti.errors import CorruptData, EngineFailure, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
@@ -43,6 +44,7 @@ class QemuEngine(Engine):
         self._opened: QemuHost | None = None
         self._machines: dict[str, QemuMachine] = {}
         self._snapshots: GoldenSnapshots | None = None
+        self._pool: ReadyForks | None = None
         self._trimmer: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -94,6 +96,9 @@ class QemuEngine(Engine):
                 if self._snapshots is not None:
                     await self._snapshots.aclose()
                     self._snapshots = None
+                if self._pool is not None:
+                    await self._pool.aclose()
+                    self._pool = None
                 for machine in self._machines.values():
                     await machine.aclose()
             finally:
@@ -108,11 +113,11 @@ class QemuEngine(Engine):
         # What an earlier engine was copying for a fork is of no use to anybody.
         await anyio.to_thread.run_sync(remove_files, self.settings.molds_dir)
         await anyio.to_thread.run_sync(self._golden.sweep)
-        for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
+        for directory in await anyio.to_thread.run_sync(directories_in, self.settings.sandboxes_dir):
             await self._adopt_one(directory)
         await self._end_strays()
         # A stopped machine keeps its tap and address: its memory knows them.
-        kept = {name for name, machine in self._machines.items() if machine.record.phase is not Phase.FAILED}
+        kept = {machine.body for machine in self._machines.values() if machine.record.phase is not Phase.FAILED}
         for network in self._host.networks.known.values():
             swept = await network.sweep(kept)
             if swept:
@@ -124,18 +129,22 @@ class QemuEngine(Engine):
         checked_name(spec.id)
         if spec.id in self._machines:
             raise sandbox_exists(spec.id)
-        mold, why = await self._find_mold(spec)
-        if mold is not None:
-            try:
-                return await self._make(spec, lambda machine, tell: self._fork(machine, mold, tell), progress)
-            except (EngineFailure, Unavailable) as error:
-                why = f"its fork did not come up: {error.message}"
-                log.warning("sandbox %s: %s", spec.id, why)
-        made = await self._make(spec, lambda machine, tell: machine.boot(tell, why=why), progress)
-        if mold is None and self.settings.fork and fork_obstacle(spec) is None:
-            # Not before: two machines that boot at once take twice as long, and somebody waits for this one.
-            self._golden.ensure_soon(spec)
-        return made
+        with self._ready.giving_way():
+            mold, why = await self._find_mold(spec)
+            if mold is not None:
+                self._ready.want(mold)
+                try:
+                    return await self._make(
+                        spec, lambda made, tell: self._fork(made, spec, mold, tell), progress, self._ready.take(mold)
+                    )
+                except (EngineFailure, Unavailable) as error:
+                    why = f"its fork did not come up: {error.message}"
+                    log.warning("sandbox %s: %s", spec.id, why)
+            made = await self._make(spec, lambda machine, tell: machine.boot(tell, why=why), progress)
+            if mold is None and self.settings.fork and fork_obstacle(spec) is None:
+                # Not before: two machines that boot at once take twice as long, and somebody waits for this one.
+                self._golden.ensure_soon(spec, self._ready.want)
+            return made
 
     async def prepare(self, spec: SandboxSpec) -> None:
         """See `Engine.prepare`."""
@@ -157,14 +166,14 @@ class QemuEngine(Engine):
         check_shape(source.spec, spec)
         if checkpoint is not None:
             mold = await anyio.to_thread.run_sync(source.read_checkpoint, checkpoint)
-            return await self._make(spec, lambda machine, tell: self._fork(machine, mold, tell), progress)
+            return await self._make(spec, lambda machine, tell: self._fork(machine, spec, mold, tell), progress)
         if (await source.look()).temperature is Temperature.WARM:
             await source.resume()
         source.link()  # raises unless it is hot now
         directory = self.settings.molds_dir / spec.id
         try:
             copy = await self._copy_of(source, directory)
-            return await self._make(spec, lambda machine, tell: self._fork(machine, copy, tell), progress)
+            return await self._make(spec, lambda machine, tell: self._fork(machine, spec, copy, tell), progress)
         finally:
             # The fork has mapped what it needs; what is mapped stays.
             with anyio.CancelScope(shield=True):
@@ -190,7 +199,7 @@ class QemuEngine(Engine):
     ) -> Machine:
         """See `Engine.restore_checkpoint`."""
         machine = self._machine(sandbox_id)
-        await machine.go_back(name, progress or _nobody_asked)
+        await machine.go_back(name, progress or nobody_asked)
         return await machine.look()
 
     async def pause(self, sandbox_id: str) -> Machine:
@@ -223,7 +232,7 @@ class QemuEngine(Engine):
         """See `Engine.start`."""
         machine = self._machine(sandbox_id)
         after((await machine.look()).status, Event.START, sandbox=machine.spec.name)
-        await machine.start(progress or _nobody_asked, require_memory=require_memory)
+        await machine.start(progress or nobody_asked, require_memory=require_memory)
         return await machine.look()
 
     async def ensure_hot(self, sandbox_id: str) -> Machine:
@@ -273,11 +282,12 @@ class QemuEngine(Engine):
         spec: SandboxSpec,
         work: Callable[[QemuMachine, ProgressCallback], Awaitable[None]],
         progress: ProgressCallback | None,
+        ready: QemuMachine | None = None,
     ) -> Machine:
         """Make a machine by `work`, or leave nothing of it."""
-        machine = self._machines[spec.id] = QemuMachine.new(self._host, spec)
+        machine = self._machines[spec.id] = ready or QemuMachine.new(self._host, spec)
         try:
-            await work(machine, progress or _nobody_asked)
+            await work(machine, progress or nobody_asked)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await machine.remove()
@@ -297,8 +307,12 @@ class QemuEngine(Engine):
             return found, ""
         return None, f"the first of its image and shape: {found}"
 
-    async def _fork(self, machine: QemuMachine, mold: Mold, progress: ProgressCallback) -> None:
-        await machine.wake_from(mold, Stages(progress, "images"), why=f"of {mold.record.spec.name}")
+    async def _fork(self, machine: QemuMachine, spec: SandboxSpec, mold: Mold, progress: ProgressCallback) -> None:
+        stages = Stages(progress, "images")
+        if machine.waits:
+            await machine.become(spec, stages)
+        else:
+            await machine.wake_from(mold, stages, why=f"of {mold.record.spec.name}")
 
     async def _copy_of(self, source: QemuMachine, directory: Path) -> Mold:
         """Return a mold of a running machine, which goes on."""
@@ -313,7 +327,7 @@ class QemuEngine(Engine):
         """Boot a golden machine, make it a mold, end it."""
         machine = QemuMachine.new(self._host, spec)
         try:
-            await machine.boot(_nobody_asked, why="golden", alone=True)
+            await machine.boot(nobody_asked, why="golden", alone=True)
             await machine.cast(files)
         finally:
             with anyio.CancelScope(shield=True):
@@ -324,6 +338,12 @@ class QemuEngine(Engine):
         if self._snapshots is None:
             self._snapshots = GoldenSnapshots(self._host, self._make_golden)
         return self._snapshots
+
+    @property
+    def _ready(self) -> ReadyForks:
+        if self._pool is None:
+            self._pool = ReadyForks(self._host, self.settings.ready_pool if self.settings.fork else 0)
+        return self._pool
 
     @property
     def _host(self) -> QemuHost:
@@ -351,7 +371,7 @@ class QemuEngine(Engine):
             return
         await anyio.to_thread.run_sync(machine.sweep_copies)
         await machine.adopt()
-        self._machines[directory.name] = machine
+        self._machines[machine.spec.id] = machine
 
     async def _end_strays(self) -> None:
         """End machines of ours whose directory is gone or whose record does not know them."""
@@ -369,7 +389,7 @@ class QemuEngine(Engine):
 
     def _trim_now(self) -> asyncio.Future[None]:
         consoles = [machine.files.console for machine in self._machines.values()]
-        trimming = asyncio.get_running_loop().run_in_executor(None, _trim_all, consoles)
+        trimming = asyncio.get_running_loop().run_in_executor(None, console.trim_all, consoles)
         trimming.add_done_callback(self._trimmed)
         return trimming
 
@@ -378,16 +398,3 @@ class QemuEngine(Engine):
             log.error("a console could not be cut: %s", trimming.exception())
         if self._opened is not None:
             self._trim_later()
-
-
-def _trim_all(consoles: list[Path]) -> None:
-    for path in consoles:
-        console.trim(path)
-
-
-def _directories(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir())
-
-
-def _nobody_asked(stage: str) -> None:
-    """Take the place of a progress callback."""

@@ -108,6 +108,11 @@ def find_volumes(settings: QemuSettings, volumes: tuple[VolumeAttachment, ...]) 
     return [keeper.find(volume.name) for volume in volumes]
 
 
+def directories_in(parent: Path) -> list[Path]:
+    """Return the directories in `parent`, in the order of their names."""
+    return sorted(path for path in parent.iterdir() if path.is_dir())
+
+
 def remove_files(directory: Path) -> None:
     """Remove a machine's directory and all in it. Nothing happens if there is none."""
     shutil.rmtree(directory, ignore_errors=False, onerror=_ignore_missing)

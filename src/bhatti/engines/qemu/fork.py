@@ -23,7 +23,7 @@ from bhatti.engines.qemu.network import Plug
 from bhatti.engines.qemu.plan import same_hardware
 from bhatti.engines.qemu.record import Phase, write_record
 from bhatti.engines.qemu.sleep import SleepingVm
-from bhatti.engines.stages import Stages
+from bhatti.engines.stages import Stages, nobody_asked
 from bhatti.errors import Conflict, EngineFailure, GuestFailure, GuestTimeout, InvalidRequest, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.deadlines import DEADLINES
@@ -70,14 +70,59 @@ def check_shape(source: SandboxSpec, wanted: SandboxSpec) -> None:
 
 
 class ForkingVm(SleepingVm):
-    """A machine that can be made from a mold (`wake_from`), and be made one (`cast`)."""
+    """A machine that can be made from a mold (`wake_from`, or `wake_ready` and `become`), and be made one (`cast`)."""
+
+    _plug: Plug | None = None
 
     async def wake_from(self, mold: Mold, stages: Stages, *, why: str) -> None:
         """Make everything and come up as a fork of `mold`. On failure or cancellation the caller must `remove`."""
+        await self._wake(mold, stages)
+        await self._join(stages, how="forked", why=why)
+
+    async def wake_ready(self, mold: Mold) -> None:
+        """Make everything and wait, halted and in quarantine, for whoever `become`s it. Otherwise like `wake_from`."""
+        await self._wake(mold, Stages(nobody_asked, "images"))
+        self._link = self._open_link(self._plug)
+        await self._while_alive(self._practise)
+        await self._tell("stop")
+        await self._note(how="pooled")
+
+    async def become(self, spec: SandboxSpec, stages: Stages) -> None:
+        """Make of a ready machine the sandbox of `spec`. On failure or cancellation the caller must `remove`."""
+        generation = self.record.generation + 1
+        with disk_errors_explained(self.files.directory):
+            stages.begin("identity")
+            plug, link = self._plug, self._link
+            assert plug is not None
+            assert link is not None
+            await self._note(spec=spec, body=self.body, created_at=time.time())
+            await anyio.to_thread.run_sync(make_config, self.files, spec, plug.dns, generation)
+            await self._run()
+            try:
+                await self._while_alive(lambda: link.identity(self._identity(plug, generation, moves=False)))
+            except GuestFailure as error:
+                raise self._refused(error) from error
+            await link.aclose()
+            await self._note(generation=generation)
+            await self._join(stages, how="pooled", why="made ready before it was asked for")
+
+    @property
+    def waits(self) -> bool:
+        """Whether a ready machine is still there."""
+        return self._alive
+
+    async def _practise(self) -> None:
+        """Do once what the first caller will want: QEMU has then translated all code for it, where it emulates."""
+        assert self._link is not None
+        await self._link.exec(["true"])
+        await self._link.sync()
+
+    async def _wake(self, mold: Mold, stages: Stages) -> None:
+        """Make everything up to a guest that knows who it is, alone in quarantine."""
         with disk_errors_explained(self.files.directory):
             await anyio.to_thread.run_sync(self._make_directory)
             stages.begin("network")
-            plug = await self._network.quarantine(self.spec.id, woken_as=IPv4Address(mold.record.address))
+            self._plug = plug = await self._network.quarantine(self.body, woken_as=IPv4Address(mold.record.address))
             stages.begin("layer")
             generation = mold.record.generation + 1
             await anyio.to_thread.run_sync(self._copy_disk, mold, plug, generation)
@@ -94,13 +139,17 @@ class ForkingVm(SleepingVm):
             await self._run()
             stages.begin("identity")
             await self._while_alive(lambda: self._become_itself(mold, plug, generation))
+            await self._note(generation=generation)
+
+    async def _join(self, stages: Stages, *, how: str, why: str) -> None:
+        """Let a machine that knows who it is join the others."""
+        with disk_errors_explained(self.files.directory):
             stages.begin("admit")
-            await self._network.admit(self.spec.id)
+            await self._network.admit(self.body)
             self._link = self._open_link()
             await self._while_alive(self._wait_for_agent)
             stages.end()
-            await self._note(generation=generation)
-            await self._has_come_up(how="forked", why=why, timings_ms=stages.timings_ms)
+            await self._has_come_up(how=how, why=why, timings_ms=stages.timings_ms)
 
     async def rehearse(self, plug: Plug) -> None:
         """Give a guest that nobody will meet an identity for practice: its forks then find all code for it loaded."""
@@ -192,9 +241,12 @@ class ForkingVm(SleepingVm):
         finally:
             await old.aclose()
         if refusals:
-            raise EngineFailure(
-                f"sandbox {self.spec.name!r} refused its identity: {refusals[0].message}", code="identity-refused"
-            ) from refusals[0]
+            raise self._refused(refusals[0]) from refusals[0]
+
+    def _refused(self, error: GuestFailure) -> EngineFailure:
+        return EngineFailure(
+            f"sandbox {self.spec.name!r} refused its identity: {error.message}", code="identity-refused"
+        )
 
     def _quarantine_transport(self, plug: Plug, address: IPv4Address) -> Transport:
         return self._network.quarantine_transport(plug, address, self.record.forwards)

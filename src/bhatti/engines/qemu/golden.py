@@ -65,11 +65,14 @@ class GoldenSnapshots:
                 if not (directory / snapshot.MANIFEST_FILE).exists():
                     shutil.rmtree(directory)
 
-    def ensure_soon(self, spec: SandboxSpec) -> None:
-        """Begin to make the mold for sandboxes like `spec`, unless that is under way. Failures are logged."""
+    def ensure_soon(self, spec: SandboxSpec, then: Callable[[Mold], None]) -> None:
+        """Begin to make the mold for sandboxes like `spec`, unless that is under way. Failures are logged.
+
+        `then` is called with the mold when it is there.
+        """
         shape = _outline(spec)
         if shape not in self._making:
-            making = asyncio.get_running_loop().create_task(self._ensure_quietly(spec))
+            making = asyncio.get_running_loop().create_task(self._ensure_quietly(spec, then))
             self._making[shape] = making
             making.add_done_callback(lambda task: self._making.pop(shape))
 
@@ -81,9 +84,9 @@ class GoldenSnapshots:
         # Cancelled is how they end, and they have cleaned up behind them.
         await asyncio.gather(*making, return_exceptions=True)
 
-    async def _ensure_quietly(self, spec: SandboxSpec) -> None:
+    async def _ensure_quietly(self, spec: SandboxSpec, then: Callable[[Mold], None]) -> None:
         try:
-            await self.ensure(spec)
+            then(await self.ensure(spec))
         except (BhattiError, OSError) as error:
             log.warning("no golden snapshot for %s: %s", _shape(spec), error)
 

@@ -5,6 +5,7 @@ import time
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Self
 
 import anyio
 
@@ -48,7 +49,7 @@ class QemuMachine(CheckpointedVm):
     """One machine of the engine; made by `new` or found by `adopt`, ended by `remove`, let go by `aclose`."""
 
     @classmethod
-    def new(cls, host: QemuHost, spec: SandboxSpec) -> "QemuMachine":
+    def new(cls, host: QemuHost, spec: SandboxSpec) -> Self:
         """Return a machine of which nothing exists yet."""
         record = MachineRecord(
             phase=Phase.CREATING,
@@ -71,7 +72,7 @@ class QemuMachine(CheckpointedVm):
             boot, volumes = await anyio.to_thread.run_sync(self._find_images)
             stages.begin("network")
             attach = self._network.quarantine if alone else self._network.attach
-            plug = await attach(self.spec.id)
+            plug = await attach(self.body)
             stages.begin("config")
             await anyio.to_thread.run_sync(make_config, self.files, self.spec, plug.dns)
             stages.begin("layer")
@@ -118,7 +119,7 @@ class QemuMachine(CheckpointedVm):
         monitor = await Monitor.connect(self.files.monitor, timeout_s=MONITOR_TIMEOUT_S)
         self._monitor = monitor
         name = await monitor.execute("query-name")
-        if name != {"name": machine_name(self.spec.id)}:
+        if name != {"name": machine_name(self.body)}:
             raise EngineFailure(f"the monitor in {self.files.directory} is that of {name}", code="not-ours")
         await self._plug_in_again()
         self._link = self._open_link()
@@ -139,7 +140,7 @@ class QemuMachine(CheckpointedVm):
 
     async def _plug_in_again(self) -> None:
         try:
-            await self._network.attach(self.spec.id, address=IPv4Address(self.record.address))
+            await self._network.attach(self.body, address=IPv4Address(self.record.address))
         except BhattiError as error:
             # It goes on with the tap it has, if any; whoever changed the network below it must know.
             log.error("sandbox %s: its network could not be set up again: %s", self.spec.id, error.message)
@@ -179,7 +180,7 @@ class QemuMachine(CheckpointedVm):
             # Then the process: it holds the tap, and would go on writing to files that are being removed.
             await self._let_go()
             # The tap and the address: free for the next machine only now that nobody answers there any more.
-            await self._network.detach(self.spec.id)
+            await self._network.detach(self.body)
             # The files last: as long as the record is there, whatever step failed will be tried again.
             await anyio.to_thread.run_sync(remove_files, self.files.directory)
             self._exists = False

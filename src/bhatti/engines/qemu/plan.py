@@ -15,9 +15,9 @@ STATE_MIB = 64
 """What a saved state may have beyond the machine's memory: the devices, and 9 bytes for each page."""
 
 
-def machine_name(sandbox_id: str) -> str:
+def machine_name(body: str) -> str:
     """Return the name that QEMU and its monitor have for a machine."""
-    return f"bhatti-{sandbox_id}"
+    return f"bhatti-{body}"
 
 
 def plan_hardware(
@@ -27,7 +27,7 @@ def plan_hardware(
     emulated = host.verdict.accelerator == "tcg"
     return Hardware(
         binary=host.binary,
-        name=machine_name(spec.id),
+        name=machine_name(files.directory.name),
         accelerator=host.verdict.accelerator,
         cpus=spec.cpus,
         memory_mib=spec.memory_mib,
@@ -70,7 +70,7 @@ def same_hardware(host: QemuHost, spec: SandboxSpec, files: MachineFiles, frame:
     """Return the machine of `frame` again, waiting for a state to be loaded."""
     return Hardware(
         binary=host.binary,
-        name=machine_name(spec.id),
+        name=machine_name(files.directory.name),
         accelerator=host.verdict.accelerator,
         cpus=spec.cpus,
         memory_mib=spec.memory_mib,

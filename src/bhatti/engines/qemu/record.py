@@ -56,7 +56,8 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `pid` and `start_time` are of the process (0: none yet), valid while the host's boot id is `boot_id`; `forwards`
     maps guest ports to ports of the host's loopback (user-mode network); `created_at` is in seconds since the epoch.
-    `no_memory` says why a stopped machine has no memory to come back with; `generation` counts its identities.
+    `no_memory` says why a stopped machine has no memory to come back with; `generation` counts its identities. `body`
+    is the name that directory, process and tap have where it is not the id: in a machine that was made ready before.
     """
 
     version: int = 1
@@ -73,6 +74,7 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
     frame: Frame | None = None
     no_memory: str = ""
     generation: int = 0
+    body: str = ""
     agent: str = ""
     how: str = "booted"
     why: str = ""

@@ -20,7 +20,8 @@ class QemuSettings:
 
     `network` and `accelerator` are found out when `auto`; `bridge_name` and `subnet` when None; `binary` is looked for
     when empty. `outside` says whether guests may open connections beyond the host (user-mode network only). `fork`
-    lets sandboxes be made from golden snapshots; without it each one boots.
+    lets sandboxes be made from golden snapshots; without it each one boots. `ready_pool` is how many forks are kept
+    ready for whoever creates a sandbox.
     """
 
     state_dir: Path
@@ -34,6 +35,7 @@ class QemuSettings:
     dns: tuple[str, ...] = DEFAULT_DNS
     outside: bool = True
     fork: bool = True
+    ready_pool: int = 0
 
     @property
     def sandboxes_dir(self) -> Path:

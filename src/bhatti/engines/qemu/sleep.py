@@ -100,7 +100,7 @@ class SleepingVm(Vm):
         size = await anyio.to_thread.run_sync(snapshot.stored_bytes, manifest)
         if probe:
             assert self.record.frame is not None
-            plug = await self._network.attach(self.spec.id, address=IPv4Address(self.record.address))
+            plug = await self._network.attach(self.body, address=IPv4Address(self.record.address))
             hardware = same_hardware(self._host, self.spec, self.files, self.record.frame, plug)
             failed = await probe_state(hardware, self.files, with_memory=manifest.memory is None)
             if failed is not None:
@@ -208,7 +208,7 @@ class SleepingVm(Vm):
             await self._note(phase=Phase.STARTING)
             try:
                 stages.begin("network")
-                plug = await self._network.attach(self.spec.id, address=IPv4Address(self.record.address))
+                plug = await self._network.attach(self.body, address=IPv4Address(self.record.address))
                 stages.begin("qemu")
                 if manifest.memory is None:
                     await anyio.to_thread.run_sync(lambda: self.files.memory.unlink(missing_ok=True))
@@ -291,10 +291,10 @@ class SleepingVm(Vm):
     async def _attach_somehow(self) -> Plug:
         """Return the connection with the address from before, or another one if somebody else has that now."""
         try:
-            return await self._network.attach(self.spec.id, address=IPv4Address(self.record.address))
+            return await self._network.attach(self.body, address=IPv4Address(self.record.address))
         except Conflict as error:
             log.warning("sandbox %s gets another address: %s", self.spec.id, error.message)
-            return await self._network.attach(self.spec.id)
+            return await self._network.attach(self.body)
 
 
 def _age(manifest: snapshot.Manifest) -> str:

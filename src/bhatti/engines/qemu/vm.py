@@ -49,7 +49,7 @@ class Vm:
 
     def __init__(self, host: QemuHost, record: MachineRecord, *, exists: bool) -> None:
         self.record = record
-        self.files = MachineFiles(host.settings.sandboxes_dir / record.spec.id)
+        self.files = MachineFiles(host.settings.sandboxes_dir / (record.body or record.spec.id))
         self._host = host
         self._process: VmProcess | None = None
         self._monitor: Monitor | None = None
@@ -63,6 +63,11 @@ class Vm:
     def spec(self) -> SandboxSpec:
         """What was asked for."""
         return self.record.spec
+
+    @property
+    def body(self) -> str:
+        """The name that its directory, its process and its tap have."""
+        return self.files.directory.name
 
     @property
     def _network(self) -> network.MachineNetwork:
@@ -238,7 +243,7 @@ class Vm:
 
     def _mark(self) -> str:
         """Return the argument that only this machine's process has."""
-        return f"guest={machine_name(self.spec.id)},debug-threads=on"
+        return f"guest={machine_name(self.body)},debug-threads=on"
 
     def _on_death(self, ended: Exit) -> None:
         """Run in the event loop when the process has ended, whoever ended it."""

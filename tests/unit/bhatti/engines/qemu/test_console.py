@@ -33,6 +33,14 @@ def test_a_small_console_is_left_alone(tmp_path: Path) -> None:
     assert not console.trim(tmp_path / "none")
 
 
+def test_all_consoles_are_cut(tmp_path: Path) -> None:
+    logs = [tmp_path / name for name in ("one", "two")]
+    for log in logs:
+        log.write_bytes(bytes(console.MAX_CONSOLE_BYTES + 1))
+    console.trim_all(logs)
+    assert {log.stat().st_size for log in logs} == {console.KEPT_BYTES}
+
+
 def test_the_last_ready_line_tells_the_parts_of_the_boot() -> None:
     text = 'x\r\nlohar: ready {"kernel": 1}\r\nlohar: ready {"kernel": 900.5, "python": 30}\r\nlater'
     assert console.boot_timings(text) == {"kernel": 900.5, "python": 30}

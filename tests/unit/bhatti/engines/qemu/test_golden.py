@@ -65,6 +65,10 @@ async def golden(host: QemuHost, maker: Maker) -> AsyncIterator[GoldenSnapshots]
     await snapshots.aclose()
 
 
+def ignore(mold: Mold) -> None:
+    """Nobody waits for it."""
+
+
 async def test_a_golden_snapshot_is_made_once_however_many_ask(golden: GoldenSnapshots, maker: Maker) -> None:
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
@@ -75,9 +79,12 @@ async def test_a_golden_snapshot_is_made_once_however_many_ask(golden: GoldenSna
 
 async def test_what_is_begun_in_background_is_there_in_the_end(golden: GoldenSnapshots, maker: Maker) -> None:
     assert golden.find(SPEC) == "it has no memory snapshot"
-    golden.ensure_soon(SPEC)
-    golden.ensure_soon(SPEC)
-    assert isinstance(await golden.ensure(SPEC), Mold)
+    told: list[Mold] = []
+    golden.ensure_soon(SPEC, told.append)
+    golden.ensure_soon(SPEC, told.append)
+    made = await golden.ensure(SPEC)
+    await asyncio.gather(*golden._making.values())
+    assert told == [made]
     assert len(maker.specs) == 1
 
 
@@ -93,7 +100,7 @@ async def test_closing_gives_up_what_is_being_made(host: QemuHost) -> None:
             ended.append(spec.id)
 
     golden = GoldenSnapshots(host, never)
-    golden.ensure_soon(SPEC)
+    golden.ensure_soon(SPEC, ignore)
     await begun.wait()
     await golden.aclose()
     assert len(ended) == 1
@@ -103,7 +110,7 @@ async def test_a_failure_in_background_is_logged_and_tried_again_later(
     golden: GoldenSnapshots, maker: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
     maker.failing = EngineFailure("no such luck")
-    golden.ensure_soon(SPEC)
+    golden.ensure_soon(SPEC, ignore)
     await asyncio.gather(*golden._making.values())
     with pytest.raises(EngineFailure):
         await golden.ensure(SPEC)

@@ -43,7 +43,7 @@ def test_the_guest_is_told_its_address_and_that_it_is_emulated(tmp_path: Path, h
     words = hardware.kernel_arguments.split()
     assert "ip=10.9.8.2::10.9.8.1:255.255.255.0:box:eth0:off:1.1.1.1:" in words
     assert "mitigations=off" in words
-    assert (hardware.cpus, hardware.memory_mib, hardware.name) == (2, 512, "bhatti-s1")
+    assert (hardware.cpus, hardware.memory_mib, hardware.name) == (2, 512, f"bhatti-{tmp_path.name}")
 
 
 def test_no_secret_is_on_the_command_line(tmp_path: Path, host: QemuHost) -> None:
