@@ -44,6 +44,22 @@ class Served:
     runner: web.AppRunner
 
     @property
+    def url(self) -> str:
+        """Where it listens on TCP, for callers with keys."""
+        host, port = self.runner.addresses[-1][:2]
+        return f"http://{host}:{port}"
+
+    async def user(self, name: str, **caps: int) -> str:
+        """Make a user and return the key."""
+        return (await self.service.accounts.create(types.UserCreate(name=name, **caps))).api_key
+
+    def caller(self, key: str = "", **headers: str) -> aiohttp.ClientSession:
+        """A client on TCP that shows `key` with every request; without one, nothing."""
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        return aiohttp.ClientSession(self.url, headers=headers)
+
+    @property
     def endpoint(self) -> Endpoint:
         return Endpoint(path=str(self.settings.socket))
 
@@ -64,6 +80,7 @@ async def serving(directory: Path, *flags: str, start: bool = True) -> AsyncIter
             runner = web.AppRunner(make_app(service), handler_cancellation=True, access_log=None, shutdown_timeout=1)
             await runner.setup()
             await web.UnixSite(runner, str(settings.socket)).start()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
             connector = aiohttp.UnixConnector(str(settings.socket))
             async with aiohttp.ClientSession(connector=connector, base_url="http://bhatti") as http:
                 journal = Journal(database)

@@ -2,7 +2,8 @@
 
     BhattiError
     ├── InvalidRequest      400  exit 2   mend the request
-    │   └── Unauthorized    401  exit 77  give a valid key
+    │   ├── Unauthorized    401  exit 77  give a valid key
+    │   └── Forbidden       403  exit 77  have the administrator do it
     ├── NotFound            404  exit 4   name something that exists
     ├── Conflict            409  exit 5   the thing exists, or is in a state that forbids this
     │   └── Busy            409  exit 75  the same call can succeed in a moment
@@ -82,6 +83,14 @@ class Unauthorized(InvalidRequest):
     exit_code = 77
 
 
+class Forbidden(InvalidRequest):
+    """The key is right, but this is not for its owner to do."""
+
+    code = "forbidden"
+    http_status = 403
+    exit_code = 77
+
+
 class NotFound(BhattiError):
     """The thing named does not exist, or belongs to somebody else."""
 
@@ -106,11 +115,20 @@ class Busy(Conflict):
 
 
 class LimitExceeded(BhattiError):
-    """A cap of the user, the host or the configuration is reached."""
+    """A cap of the user, the host or the configuration is reached.
+
+    `retry_after_s` is given where waiting so long is all that it takes.
+    """
 
     code = "limit-exceeded"
     http_status = 429
     exit_code = 6
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(BhattiError):
@@ -172,6 +190,7 @@ class CorruptData(BhattiError):
 ERRORS_BY_STATUS: dict[int, type[BhattiError]] = {
     400: InvalidRequest,
     401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     409: Conflict,
     422: GuestFailure,
@@ -188,6 +207,7 @@ CLASSES_BY_CODE: dict[str, type[BhattiError]] = {
     for cls in (
         InvalidRequest,
         Unauthorized,
+        Forbidden,
         NotFound,
         Conflict,
         Busy,

@@ -12,6 +12,7 @@ SOCKET_NAME = "bhatti.sock"
 LOG_NAME = "daemon.log"
 DATABASE_NAME = "state.db"
 LOCK_NAME = "daemon.lock"
+CLIENT_CONFIG_NAME = "client.toml"
 
 MAX_SOCKET_PATH_BYTES = 107
 """`sun_path` of unix(7) holds 108 bytes, the closing NUL included."""
@@ -60,6 +61,12 @@ def socket_path(env: Mapping[str, str] = os.environ) -> str:
 def log_path(env: Mapping[str, str] = os.environ) -> str:
     """Return where a daemon that a command started writes its log."""
     return f"{state_dir(env)}/{LOG_NAME}"
+
+
+def client_config_path(env: Mapping[str, str] = os.environ) -> str:
+    """Return where `bhatti setup` writes down which daemon to call, and the key to it."""
+    base = env.get("XDG_CONFIG_HOME") or f"{env.get('HOME', '/')}/.config"
+    return f"{base}/bhatti/{CLIENT_CONFIG_NAME}"
 
 
 def _absolute(path: str) -> str:

@@ -19,7 +19,7 @@ POLL_S = 0.05
 
 
 def client_of_running_daemon() -> Client:
-    """Return a client whose daemon serves; one is started if none runs and `BHATTI_URL` does not name another.
+    """Return a client whose daemon serves; one is started if none runs and it is this user's own that is meant.
 
     Raises `Unavailable` or what kept the daemon from starting.
     """
@@ -29,7 +29,7 @@ def client_of_running_daemon() -> Client:
     try:
         status = ours.call(table.HEALTH).status
     except Unavailable as err:
-        if err.code != "daemon-not-running" or os.environ.get("BHATTI_URL"):
+        if err.code != "daemon-not-running" or ours.endpoint.path != paths.socket_path():
             raise
         start()
     else:

@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "volume": ("volume", "Make, list, grow, clone and remove volumes."),
     "events": ("observe", "Show what happened, or what happens."),
     "backup": ("observe", "Copy the daemon's store while it runs."),
+    "user": ("user", "Make, list, change and remove users, who call with keys."),
+    "setup": ("setup", "Remember the daemon of another machine, and the key to it."),
     "doctor": ("system", "Say what this machine can do and what it lacks."),
     "version": ("system", "Say which client and which daemon this is."),
     "config": ("system", "Show the settings and where they are kept."),
@@ -46,7 +48,7 @@ Exit codes: 0 done; 2 bad request; 4 no such thing; 5 conflict; 6 limit; 65 corr
 `exec` and `run` return the command's own.
 
 \b
-Environment: BHATTI_URL, BHATTI_STATE_DIR, BHATTI_RUNTIME_DIR, BHATTI_IMAGES_DIR, NO_COLOR."""
+Environment: BHATTI_URL, BHATTI_API_KEY, BHATTI_STATE_DIR, BHATTI_RUNTIME_DIR, BHATTI_IMAGES_DIR, NO_COLOR."""
 
 
 class Lazy(click.Group):

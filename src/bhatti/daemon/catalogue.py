@@ -1,10 +1,15 @@
-"""The sandboxes that there are, in memory: the daemon alone writes the store, so it need not ask it what it wrote."""
+"""The sandboxes that there are, in memory: the daemon alone writes the store, so it need not ask it what it wrote.
+
+Names are unique per owner. Who looks for a sandbox says who they are: what they may not see is not there, and they are
+told so in the same words as if it never had been.
+"""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from bhatti.errors import Conflict, InvalidRequest, NotFound
 from bhatti.model.sandbox import Status
+from bhatti.model.user import ADMIN, Caller
 from bhatti.store.sandboxes import Record
 
 REMEMBERED = 256
@@ -14,12 +19,17 @@ MIN_PREFIX = 3
 """Shorter beginnings of ids are more likely typing errors."""
 
 
+Admit = Callable[[Record, list[Record]], None]
+"""Called with a new sandbox and those that its owner has; raises what speaks against one more."""
+
+
 class Catalogue:
     """Look sandboxes up by what people type: id, name, or unique beginning of an id, in this order."""
 
-    def __init__(self, records: Iterable[Record] = ()) -> None:
+    def __init__(self, records: Iterable[Record] = (), admit: Admit = lambda record, owned: None) -> None:
+        self._admit = admit
         self._by_id: dict[str, Record] = {}
-        self._id_of_name: dict[str, str] = {}
+        self._id_of_name: dict[tuple[str, str], str] = {}
         self._gone: OrderedDict[str, Record] = OrderedDict()
         for record in records:
             self.put(record)
@@ -31,13 +41,17 @@ class Catalogue:
         return iter(self._by_id.values())
 
     def reserve(self, record: Record) -> None:
-        """Take up a new sandbox; raises `Conflict` (code `name-taken`) if its name is in use."""
-        if (other := self._id_of_name.get(record.name)) is not None:
+        """Take up a new sandbox; it counts from here on, so that any number of requests at once stay within the caps.
+
+        Raises `Conflict` (code `name-taken`) if its owner has one of the name, or what `admit` raises.
+        """
+        if (other := self._id_of_name.get((record.owner, record.name))) is not None:
             raise Conflict(
                 f"sandbox {record.name!r} already exists ({self._by_id[other].status}, id {other})",
                 hint=f"choose another name, or remove it with `bhatti rm {record.name}`",
                 code="name-taken",
             )
+        self._admit(record, self.owned(record.owner))
         self.put(record)
 
     def put(self, record: Record) -> None:
@@ -49,27 +63,36 @@ class Catalogue:
                 self._gone.popitem(last=False)
             return
         self._by_id[record.id] = record
-        self._id_of_name[record.name] = record.id
+        self._id_of_name[record.owner, record.name] = record.id
 
     def drop(self, sandbox_id: str) -> None:
         """Forget a sandbox, as if it had never been."""
         if (record := self._by_id.pop(sandbox_id, None)) is not None:
-            del self._id_of_name[record.name]
+            del self._id_of_name[record.owner, record.name]
 
     def get(self, sandbox_id: str) -> Record | None:
         """Return the sandbox with exactly this id."""
         return self._by_id.get(sandbox_id)
 
-    def find(self, ref: str) -> Record:
-        """Return the sandbox that `ref` names.
+    def owned(self, owner: str) -> list[Record]:
+        """Return the sandboxes of an owner."""
+        return [record for record in self if record.owner == owner]
 
-        Raises `NotFound` (code `sandbox-not-found` or `sandbox-destroyed`), or `InvalidRequest` (code `ambiguous-id`).
+    def find(self, ref: str, caller: Caller = ADMIN) -> Record:
+        """Return the sandbox that `caller` means by `ref`.
+
+        Raises `NotFound` (code `sandbox-not-found` or `sandbox-destroyed`), or `InvalidRequest` (code `ambiguous-id`
+        or `ambiguous-name`).
         """
-        if (record := self._by_id.get(ref)) is not None:
+        if (record := self._by_id.get(ref)) is not None and caller.may_see(record.owner):
             return record
-        if (named := self._id_of_name.get(ref)) is not None:
-            return self._by_id[named]
-        matches = [i for i in self._by_id if i.startswith(ref)] if len(ref) >= MIN_PREFIX else []
+        if (named := self._named(ref, caller)) is not None:
+            return named
+        matches = (
+            [record.id for record in self if record.id.startswith(ref) and caller.may_see(record.owner)]
+            if len(ref) >= MIN_PREFIX
+            else []
+        )
         if len(matches) == 1:
             return self._by_id[matches[0]]
         if matches:
@@ -78,11 +101,24 @@ class Catalogue:
                 hint="give more of the id, or the name",
                 code="ambiguous-id",
             )
-        raise self._missing(ref)
+        raise self._missing(ref, caller)
 
-    def _missing(self, ref: str) -> NotFound:
+    def _named(self, name: str, caller: Caller) -> Record | None:
+        """Return the caller's own sandbox of the name; for the administrator, else the one that any user has."""
+        if (own := self._id_of_name.get((caller.owner, name))) is not None:
+            return self._by_id[own]
+        others = [record for record in self if record.name == name] if caller.admin else []
+        if len(others) > 1:
+            raise InvalidRequest(
+                f"{len(others)} users have a sandbox {name!r}: {', '.join(sorted(record.id for record in others)[:5])}",
+                hint="give its id",
+                code="ambiguous-name",
+            )
+        return others[0] if others else None
+
+    def _missing(self, ref: str, caller: Caller) -> NotFound:
         for record in reversed(self._gone.values()):
-            if ref in (record.id, record.name):
+            if ref in (record.id, record.name) and caller.may_see(record.owner):
                 when = f" at {record.destroyed_at:%H:%M:%S} UTC" if record.destroyed_at else ""
                 return NotFound(
                     f"sandbox {ref!r} was destroyed{when}",

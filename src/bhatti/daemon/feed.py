@@ -11,6 +11,7 @@ import anyio
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.orders import stopping
 from bhatti.errors import NotFound
+from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
 from bhatti.store.events import Event, Wanted
 from bhatti.store.journal import Journal
@@ -71,14 +72,16 @@ class Feed:
         raise stopping()
 
 
-def wanted_by(query: types.EventsQuery, catalogue: Catalogue) -> Wanted:
-    """Return which events a query wants; a name that no sandbox has now may be one that a sandbox had."""
+def wanted_by(query: types.EventsQuery, catalogue: Catalogue, caller: Caller = ADMIN) -> Wanted:
+    """Return which events a query wants that the caller may see; a name that no sandbox has now may be one that a
+    sandbox had."""
+    owner = None if caller.admin else caller.owner
     if query.sandbox is None:
-        return Wanted()
+        return Wanted(owner=owner)
     try:
-        return Wanted(sandbox=catalogue.find(query.sandbox).id)
+        return Wanted(sandbox=catalogue.find(query.sandbox, caller).id, owner=owner)
     except NotFound:
-        return Wanted(sandbox=query.sandbox)
+        return Wanted(sandbox=query.sandbox, owner=owner)
 
 
 def answer(event: Event) -> types.LoggedEvent:

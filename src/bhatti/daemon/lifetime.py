@@ -8,11 +8,12 @@ they are processes of their own, and the next daemon adopts them.
 
 import contextlib
 import importlib.metadata
+import ipaddress
 import logging
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import anyio
@@ -21,7 +22,7 @@ from anyio import to_thread
 from anyio.abc import TaskStatus
 
 from bhatti.daemon.engine import open_engine
-from bhatti.daemon.listener import BACKLOG, listening
+from bhatti.daemon.listener import BACKLOG, listening, listening_on_tcp
 from bhatti.daemon.lock import sole_daemon
 from bhatti.daemon.service import Service
 from bhatti.daemon.settings import Settings
@@ -38,19 +39,23 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def held(settings: Settings) -> Iterator[socket.socket]:
-    """Hold the state directory and listen on the socket, for the block.
+def held(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Hold the state directory and listen on the socket, and on TCP if so set, for the block.
 
     Raises what keeps a daemon from starting: `Conflict` (another one), `InvalidRequest`, `Unavailable`. Blocks for
     some system calls, so it is entered before there is an event loop.
     """
     _make_directories(settings)
-    with sole_daemon(settings.lock), listening(settings.socket) as listener:
-        yield listener
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(sole_daemon(settings.lock))
+        listeners = [stack.enter_context(listening(settings.socket))]
+        if settings.listen:
+            listeners.append(stack.enter_context(listening_on_tcp(settings.listen)))
+        yield listeners
 
 
-async def live(settings: Settings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve on `listener` until a signal says stop. `on_ready` is called once everything is served.
+async def live(settings: Settings, listeners: Sequence[socket.socket], on_ready: Callable[[], None]) -> None:
+    """Serve on `listeners` until a signal says stop. `on_ready` is called once everything is served.
 
     Raises `MissingDependency`, `CorruptData`, `Unavailable`, in a group.
     """
@@ -68,8 +73,9 @@ async def live(settings: Settings, listener: socket.socket, on_ready: Callable[[
             with anyio.CancelScope() as serving:
                 # Before anybody is answered: who has seen this daemon live must be able to end it politely.
                 await tasks.start(_stop_at_signal, serving)
-                await web.SockSite(runner, listener, backlog=BACKLOG).start()
-                log.info("listening on %s", settings.socket)
+                for listener in listeners:
+                    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+                    _tell_where(listener, settings)
                 await _serve(service, runner, settings, on_ready)
         finally:
             with anyio.CancelScope(shield=True):
@@ -114,6 +120,16 @@ async def _stop_at_signal(serving: anyio.CancelScope, *, task_status: TaskStatus
         async for number in signals:
             log.info("%s: stopping", signal.Signals(number).name)
             serving.cancel()
+
+
+def _tell_where(listener: socket.socket, settings: Settings) -> None:
+    if listener.family == socket.AF_UNIX:
+        log.info("listening on %s", settings.socket)
+        return
+    host, port = listener.getsockname()[:2]
+    log.info("listening on %s", f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+    if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        log.warning("keys and everything else cross the network as plain text: put a proxy with TLS in front")
 
 
 def _make_directories(settings: Settings) -> None:

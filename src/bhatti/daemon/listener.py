@@ -1,13 +1,14 @@
-"""The daemon's unix socket: there for its owner alone, and never there without somebody listening."""
+"""Where the daemon listens: TCP, and a unix socket, there for its owner alone and never without a listener."""
 
 import contextlib
+import errno
 import os
 import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from bhatti.errors import Conflict, InvalidRequest
+from bhatti.errors import Conflict, InvalidRequest, Unavailable
 from bhatti.paths import MAX_SOCKET_PATH_BYTES
 
 BACKLOG = 1024
@@ -39,6 +40,50 @@ def listening(path: Path) -> Iterator[socket.socket]:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == ours:
                     path.unlink()
+
+
+@contextlib.contextmanager
+def listening_on_tcp(address: str) -> Iterator[socket.socket]:
+    """Listen on `host:port` for the block; an IPv6 address is in brackets, port 0 is any that is free.
+
+    Raises `InvalidRequest` (code `bad-setting`), `Conflict` (code `address-taken`), or `Unavailable` (code
+    `address-unusable`).
+    """
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise InvalidRequest(
+            f"listen: {address!r} is not host:port", hint="for example 127.0.0.1:8080", code="bad-setting"
+        )
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as err:
+        raise _unusable(address, err) from err
+    with contextlib.closing(listener):
+        try:
+            # A daemon that is started again finds connections of the one before in TIME_WAIT.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+            listener.listen(BACKLOG)
+        except OSError as err:
+            raise _unusable(address, err) from err
+        listener.setblocking(False)
+        yield listener
+
+
+def _unusable(address: str, err: OSError) -> Conflict | Unavailable:
+    if err.errno == errno.EADDRINUSE:
+        return Conflict(
+            f"another process listens on {address}",
+            hint="choose another port with --set listen=HOST:PORT",
+            code="address-taken",
+        )
+    return Unavailable(
+        f"the daemon cannot listen on {address}: {err.strerror}",
+        hint="use an address of this machine, and a port above 1023 if you are not root",
+        code="address-unusable",
+    )
 
 
 def _check_length(path: Path) -> None:

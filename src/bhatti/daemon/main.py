@@ -80,8 +80,8 @@ def _serve(configured: settings.Settings, ready: Ready) -> None:
     os.chdir("/")  # whatever directory we were started in may be unmounted or removed
     logs.set_up(configured)
     use_uvloop = importlib.util.find_spec("uvloop") is not None
-    with held(configured) as listener:
-        anyio.run(live, configured, listener, ready, backend_options={"use_uvloop": use_uvloop})
+    with held(configured) as listeners:
+        anyio.run(live, configured, listeners, ready, backend_options={"use_uvloop": use_uvloop})
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -21,6 +21,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from bhatti.daemon import admission, answers, attachments, builds, doctor, forks
+from bhatti.daemon.accounts import AccountBook
 from bhatti.daemon.attachments import NO_VOLUMES, Wanted
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.checkpoints import Checkpoints
@@ -32,14 +33,16 @@ from bhatti.daemon.settings import Settings
 from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
-from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
+from bhatti.errors import BhattiError, Conflict, Forbidden, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec, Status
+from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import table, types
+from bhatti.server.accounts import Accounts
 from bhatti.server.backend import Backend, BuildCallback, StageCallback
 from bhatti.store.journal import Journal, destroyed
-from bhatti.store.sandboxes import Record, now
+from bhatti.store.sandboxes import Record, new, now
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ class Service(Backend):
         self._version = version
         self._began = time.monotonic()
         self._orders = Orders(tasks)
-        self._catalogue = Catalogue()
+        self._accounts = AccountBook(settings.rates)
+        self._catalogue = Catalogue(admit=self._accounts.admit)
         self._volumes = Volumes(self._orders, self._catalogue)
         self._forks = Forks(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
@@ -75,6 +79,7 @@ class Service(Backend):
             self._catalogue.put(record)
         await self._volumes.start(journal.volumes, engine)
         await self._watch.begin(journal, engine)
+        await self._accounts.start(journal, self._catalogue, self._end)
         self._parts = journal, engine
         log.info("ready", extra={"sandboxes": len(self._catalogue), "engine": engine.name})
 
@@ -98,6 +103,15 @@ class Service(Backend):
                     await self._destroy(record)
                 except BhattiError:
                     log.exception("could not end sandbox %s; the next start knows of it", record.id)
+
+    @property
+    def accounts(self) -> Accounts:
+        """See `Backend`."""
+        return self._accounts
+
+    def resolve(self, caller: Caller, ref: str) -> str:
+        """See `Backend`."""
+        return self._catalogue_of_served().find(ref, caller).id
 
     def health(self) -> types.Health:
         """See `Backend`."""
@@ -124,37 +138,46 @@ class Service(Backend):
 
     # --- orders
 
-    async def create(self, request: types.SandboxCreate, on_stage: StageCallback) -> types.Sandbox:
+    async def create(
+        self, request: types.SandboxCreate, on_stage: StageCallback, caller: Caller = ADMIN
+    ) -> types.Sandbox:
         """See `Backend`."""
         _, engine = self._serving()
         if request.source is not None:
-            source = self._catalogue.find(request.source)
-            return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage)
+            source = self._catalogue.find(request.source, caller)
+            return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage, caller)
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host)
         wanted = attachments.wanted(request)
+        if wanted.volumes and not caller.admin:
+            raise Forbidden("volumes are the administrator's", hint="keep what is to last in the sandbox itself")
         env = await self._images.environment(spec.image) | spec.env
         spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)
-        return await self._make(spec, lambda: engine.create(spec, progress=on_stage), wanted)
+        return await self._make(spec, caller, lambda: engine.create(spec, progress=on_stage), wanted)
 
-    async def fork(self, ref: str, request: types.SandboxFork, on_stage: StageCallback) -> types.Sandbox:
+    async def fork(
+        self, ref: str, request: types.SandboxFork, on_stage: StageCallback, caller: Caller = ADMIN
+    ) -> types.Sandbox:
         """See `Backend`."""
         _, engine = self._serving()
         source = self._catalogue.find(ref)
         spec = forks.fork_spec(source.spec, request)
         if request.checkpoint is None:
             source = await self._awake(source)
-        return await self._make(spec, lambda: self._forks.fork(source, engine, spec, request.checkpoint, on_stage))
+        work = lambda: self._forks.fork(source, engine, spec, request.checkpoint, on_stage)  # noqa: E731
+        return await self._make(spec, caller, work)
 
     async def _make(
-        self, spec: SandboxSpec, work: Callable[[], Awaitable[Machine]], wanted: Wanted = NO_VOLUMES
+        self,
+        spec: SandboxSpec,
+        caller: Caller,
+        work: Callable[[], Awaitable[Machine]],
+        wanted: Wanted = NO_VOLUMES,
     ) -> types.Sandbox:
-        """Make a sandbox by `work`, which is undone when its caller leaves."""
+        """Make a sandbox of the caller by `work`, which is undone when its caller leaves."""
         _, engine = self._serving()
         space = await self._volumes.look() if wanted.sizes_mib else None
-        record = Record(
-            id=spec.id, name=spec.name, status=Status.CREATING, engine=engine.name, spec=spec, created_at=now()
-        )
+        record = new(spec, owner=caller.owner, engine=engine.name)
         # Before the first await of the order: two requests for one name or volume meet here, not in the engine.
         self._catalogue.reserve(record)
         self._volumes.claim(record, wanted, space)
@@ -241,7 +264,9 @@ class Service(Backend):
 
     async def destroy(self, ref: str) -> None:
         """See `Backend`."""
-        record = self._catalogue_of_served().find(ref)
+        await self._end(self._catalogue_of_served().find(ref))
+
+    async def _end(self, record: Record) -> None:
         await self._orders.run(lambda: self._destroy(record), undo_when_left=False)
 
     @exclusive(per="sandbox", busy="reject")
@@ -291,12 +316,14 @@ class Service(Backend):
 
     # --- looking
 
-    async def sandboxes(self) -> list[types.Sandbox]:
+    async def sandboxes(self, caller: Caller = ADMIN) -> list[types.Sandbox]:
         """See `Backend`."""
         _, engine = self._serving()
         machines = {machine.id: machine for machine in await engine.list()}
         found = []
         for record in answers.newest_first(self._catalogue):
+            if not caller.may_see(record.owner):
+                continue
             machine = machines.get(record.id)
             found.append(answers.sandbox(await self._follow(record, machine), machine))
         return found

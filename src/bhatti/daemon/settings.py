@@ -71,13 +71,32 @@ class Docker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stop_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0
 
 
+class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often each user may call: so many at once, and so many a minute; 0 a minute is without a bound.
+
+    Enough for a program that polls ten sandboxes twice a second and works in all of them, not for one that has run
+    wild. `create` is what makes something, `enter` what goes into a guest, `look` all the rest.
+    """
+
+    create_per_minute: Annotated[float, msgspec.Meta(ge=0)] = 60.0
+    create_burst: Annotated[int, msgspec.Meta(ge=1)] = 20
+    enter_per_minute: Annotated[float, msgspec.Meta(ge=0)] = 6000.0
+    enter_burst: Annotated[int, msgspec.Meta(ge=1)] = 600
+    look_per_minute: Annotated[float, msgspec.Meta(ge=0)] = 6000.0
+    look_burst: Annotated[int, msgspec.Meta(ge=1)] = 600
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on."""
+    """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on.
+
+    `listen` is a `host:port` for callers with keys, beside the unix socket; empty for none.
+    """
 
     state_dir: str
     runtime_dir: str
     images_dir: str
     engine: str = "qemu"
+    listen: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
     stop_all: bool = False
@@ -85,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     detect_blocking: bool = False
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
+    rates: Rates = Rates()
     qemu: Qemu = Qemu()
     docker: Docker = Docker()
 

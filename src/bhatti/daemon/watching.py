@@ -21,6 +21,7 @@ from bhatti.daemon.settings import Settings
 from bhatti.engines.base import Engine, Machine
 from bhatti.errors import BhattiError, Unavailable
 from bhatti.model.sandbox import Temperature
+from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
 from bhatti.server.backend import Watch
 from bhatti.server.call import CURRENT
@@ -75,13 +76,15 @@ class Watching(Watch):
                     self._metrics.snapshot(engine.name, report.size_bytes)
         return machine
 
-    async def events(self, query: types.EventsQuery) -> list[types.LoggedEvent]:
+    async def events(self, query: types.EventsQuery, caller: Caller = ADMIN) -> list[types.LoggedEvent]:
         """See `Watch`."""
-        return await self._begun()[2].list(query, wanted_by(query, self._catalogue))
+        return await self._begun()[2].list(query, wanted_by(query, self._catalogue, caller))
 
-    async def follow_events(self, query: types.EventsQuery) -> AsyncGenerator[types.NewsEvent, None]:
+    async def follow_events(
+        self, query: types.EventsQuery, caller: Caller = ADMIN
+    ) -> AsyncGenerator[types.NewsEvent, None]:
         """See `Watch`."""
-        return self._begun()[2].follow(query.since, wanted_by(query, self._catalogue))
+        return self._begun()[2].follow(query.since, wanted_by(query, self._catalogue, caller))
 
     async def metrics(self) -> bytes:
         """See `Watch`."""

@@ -14,7 +14,7 @@ from bhatti.operations.operation import Operation
 
 MOMENT = datetime.datetime(2026, 1, 15, 9, 30, tzinfo=datetime.UTC)
 
-PARAMETERS = {"id": "agent-1", "name": "base", "port": "8000", "rest": "index.html"}
+PARAMETERS = {"id": "agent-1", "name": "base", "port": "8000", "rest": "index.html", "user": "anna"}
 """What the parameters of paths are in all examples; others are called by their own name."""
 
 
@@ -104,6 +104,18 @@ IMAGE = types.Image(
 )
 FORKED = msgspec.structs.replace(SANDBOX, id="b7e20d4c9a13", engine_id="b7e20d4c9a13", name="agent-2", ip="10.64.0.3")
 CHECKPOINT = types.Checkpoint(name="before-tests", created_at=MOMENT, size_bytes=94_371_840)
+USER = types.User(
+    id="usr_5c1e9a40",
+    name="anna",
+    created_at=MOMENT,
+    max_sandboxes=10,
+    max_cpus=8,
+    max_memory_mb=8192,
+    max_volume_storage_mb=20_480,
+    max_images=10,
+    max_snapshots=5,
+)
+KEY = "bht_" + "0" * 43
 
 EXAMPLES: dict[str, Example] = {
     "health": Example(answer=types.Health(status="ok", sandboxes=1, uptime=86_400.0)),
@@ -172,4 +184,13 @@ EXAMPLES: dict[str, Example] = {
         answer=msgspec.structs.replace(IMAGE, name="alpine-3.19", source="docker.io/library/alpine:3.19"),
     ),
     "image.remove": Example(parameters={"name": "alpine-3.19"}, answer=types.Outcome(status="deleted")),
+    "me": Example(answer=types.Me(name="admin", admin=True)),
+    "user.create": Example(
+        request=types.UserCreate(name="anna", max_sandboxes=10), answer=types.UserKey(user=USER, api_key=KEY)
+    ),
+    "user.list": Example(answer=[USER]),
+    "user.get": Example(answer=USER),
+    "user.update": Example(request=types.UserUpdate(max_cpus=16), answer=msgspec.structs.replace(USER, max_cpus=16)),
+    "user.rotate": Example(answer=types.UserKey(user=USER, api_key=KEY)),
+    "user.remove": Example(answer=types.Outcome(status="deleted")),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bhatti.errors import BhattiError, ErrorBody, InvalidRequest, LimitExceeded, Unauthorized, Unavailable
+from bhatti.errors import BhattiError, ErrorBody, Forbidden, InvalidRequest, LimitExceeded, Unauthorized, Unavailable
 from bhatti.operations import examples
 from bhatti.operations.examples import Example
 from bhatti.operations.operation import Operation, Scope, Streams
@@ -29,10 +29,11 @@ REMAINDER = "{rest:.*}"
 PORT_SCHEMA: Node = {"type": "integer", "minimum": 1, "maximum": 65_535}
 
 DESCRIPTION = """\
-The daemon listens on a unix socket, whose peers are the local administrator. Every answer has `X-Request-Id`, the id \
-under which the daemon's log knows the request (the caller's own, if it sent one), and `X-Bhatti-Api`, the revision of \
-this document. Every error is JSON: `error` says what happened, `code` is stable and for programs, `hint` says what to \
-do next."""
+The daemon listens on a unix socket, whose peers are the local administrator, and, if it is told to, on TCP, where \
+every request shows the key of a user: `Authorization: Bearer bht_…`. What belongs to another user is answered as if \
+there were no such thing. Every answer has `X-Request-Id`, the id under which the daemon's log knows the request (the \
+caller's own, if it sent one), and `X-Bhatti-Api`, the revision of this document. Every error is JSON: `error` says \
+what happened, `code` is stable and for programs, `hint` says what to do next."""
 
 
 def document(version: str, operations: Iterable[Operation[Any, Any]] = ALL) -> Node:
@@ -114,6 +115,8 @@ def errors_of(operation: Operation[Any, Any]) -> dict[int, list[type[BhattiError
     classes: list[type[BhattiError]] = [InvalidRequest, *operation.errors, BhattiError]
     if operation.scope is not Scope.PUBLIC:
         classes += [Unauthorized, LimitExceeded, Unavailable]
+    if operation.scope is Scope.ADMIN:
+        classes.append(Forbidden)
     found: dict[int, list[type[BhattiError]]] = {}
     for cls in classes:
         known = found.setdefault(cls.http_status, [])

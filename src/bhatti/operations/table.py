@@ -5,13 +5,14 @@ one handler in `bhatti.server.routes`; the server refuses to start while an entr
 """
 
 from bhatti.operations.operation import Operation
-from bhatti.operations.tables import checkpoints, guest, images, observation, sandboxes, system, volumes
+from bhatti.operations.tables import checkpoints, guest, images, observation, sandboxes, system, users, volumes
 from bhatti.operations.tables.checkpoints import *
 from bhatti.operations.tables.guest import *
 from bhatti.operations.tables.images import *
 from bhatti.operations.tables.observation import *
 from bhatti.operations.tables.sandboxes import *
 from bhatti.operations.tables.system import *
+from bhatti.operations.tables.users import *
 from bhatti.operations.tables.volumes import *
 
 API_REVISION = "1"
@@ -24,6 +25,7 @@ ALL: tuple[Operation[object, object], ...] = (
     *guest.OPERATIONS,
     *images.OPERATIONS,
     *observation.OPERATIONS,
+    *users.OPERATIONS,
     *volumes.OPERATIONS,
 )
 """Every operation, in the order in which documents list them."""

@@ -13,4 +13,5 @@ from bhatti.operations.documents.images import *
 from bhatti.operations.documents.observation import *
 from bhatti.operations.documents.sandboxes import *
 from bhatti.operations.documents.system import *
+from bhatti.operations.documents.users import *
 from bhatti.operations.documents.volumes import *

@@ -59,6 +59,8 @@ class Connection:
         is sent again only if it has no body.
         """
         fields = [("Host", self.endpoint.authority), *headers]
+        if self.endpoint.key:
+            fields.append(("Authorization", f"Bearer {self.endpoint.key}"))
         if isinstance(body, bytes):
             fields.append(("Content-Length", str(len(body))))
         elif body is not None and not any(name.lower() == "content-length" for name, _ in fields):

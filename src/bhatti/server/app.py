@@ -1,4 +1,4 @@
-"""The application: one route per operation of the table, the error map around all of them."""
+"""The application: one route per operation of the table, around them the guard and the error map."""
 
 import logging
 import re
@@ -17,6 +17,7 @@ from bhatti.operations.table import ALL, API_REVISION
 from bhatti.server import failures
 from bhatti.server.backend import Backend
 from bhatti.server.call import CURRENT, REQUEST_ID, Call, Current, Handler, json_response
+from bhatti.server.guard import CALLER, UNDER_WAY, UnderWay, guarded
 from bhatti.server.sockets import OPEN_SOCKETS, OpenSockets
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,10 @@ REST = "/{rest:.*}"
 """A path that ends so is served with nothing behind it as well."""
 
 
+OF_SANDBOX = "/sandboxes/{id}"
+"""A path that begins so is about one sandbox."""
+
+
 def make_app(backend: Backend, handlers: Mapping[str, Handler] | None = None) -> web.Application:
     """Return the application that serves every operation from `backend`.
 
@@ -44,13 +49,19 @@ def make_app(backend: Backend, handlers: Mapping[str, Handler] | None = None) ->
     if unknown:
         raise LookupError(f"operations and handlers do not match: {', '.join(sorted(unknown))}")
     version = backend.version().version
+    operations: dict[object, Operation[object, object]] = {}
     app = web.Application(
-        middlewares=[_errors_told(version, backend)], handler_args={"max_line_size": MAX_LINE_BYTES}, client_max_size=0
+        middlewares=[_errors_told(version, backend), guarded(backend.accounts, operations)],
+        handler_args={"max_line_size": MAX_LINE_BYTES},
+        client_max_size=0,
     )
+    logging.getLogger("aiohttp.server").addFilter(failures.UNQUOTED)
     app[OPEN_SOCKETS] = OpenSockets()
+    app[UNDER_WAY] = UnderWay()
     for operation in ALL:
         # HEAD of a path is an operation of its own where the table has one, and not an echo of GET.
         route = _route(operation, found[operation.name], backend)
+        operations[route] = operation
         app.router.add_route(operation.method, operation.path, route)
         if operation.path.endswith(REST):
             app.router.add_route(operation.method, operation.path.removesuffix(REST), route)
@@ -58,9 +69,15 @@ def make_app(backend: Backend, handlers: Mapping[str, Handler] | None = None) ->
 
 
 def _route(operation: Operation[object, object], handler: Handler, backend: Backend) -> AiohttpHandler:
+    of_sandbox = operation.path.startswith(OF_SANDBOX)
+
     async def handle(request: web.Request) -> web.StreamResponse:
-        call = Call(operation, request, backend, request[REQUEST_ID])
-        CURRENT.set(Current(call.request_id, operation.name))
+        CURRENT.set(Current(request[REQUEST_ID], operation.name))
+        caller = request[CALLER]
+        if of_sandbox:
+            # Here and not in the handlers: none of them ever sees what the path says of a sandbox that is not theirs.
+            request.match_info["id"] = backend.resolve(caller, request.match_info["id"])
+        call = Call(operation, request, backend, request[REQUEST_ID], caller)
         result = await handler(call)
         if isinstance(result, web.StreamResponse):
             return result

@@ -1,7 +1,8 @@
 """What the server asks of the daemon: the one thing between HTTP and machines.
 
-`ref` is always what a person typed: an id, a name, or the unique beginning of an id. Every method but `health` raises
-`Unavailable` (code `starting`) until the daemon has recovered what an earlier one left.
+`ref` is an id, as `resolve` gives it for what a person typed, or, for callers within the daemon, a name or the unique
+beginning of an id. Every method but `health` raises `Unavailable` (code `starting`) until the daemon has recovered what
+an earlier one left.
 """
 
 import abc
@@ -9,7 +10,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 from bhatti.guestlink.client import GuestLink
+from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
+from bhatti.server.accounts import Accounts
 from bhatti.server.volumes import VolumeBackend
 
 StageCallback = Callable[[str], None]
@@ -21,6 +24,19 @@ BuildCallback = Callable[[types.BuildEvent], None]
 
 class Backend(abc.ABC):
     """The daemon as the server sees it."""
+
+    @property
+    @abc.abstractmethod
+    def accounts(self) -> Accounts:
+        """The users, and what they may."""
+
+    @abc.abstractmethod
+    def resolve(self, caller: Caller, ref: str) -> str:
+        """Return the id of the sandbox that `caller` means by `ref`: an id, a name, or the unique beginning of an id.
+
+        What the caller may not see is `NotFound`, in the words for what there is not. Raises `InvalidRequest` (code
+        `ambiguous-id` or `ambiguous-name`).
+        """
 
     @abc.abstractmethod
     def health(self) -> types.Health:
@@ -35,12 +51,21 @@ class Backend(abc.ABC):
         """Look at this machine. Safe to cancel."""
 
     @abc.abstractmethod
-    async def create(self, request: types.SandboxCreate, on_stage: StageCallback) -> types.Sandbox:
-        """Make a sandbox. When cancelled, the machine is undone before this returns."""
+    async def create(
+        self, request: types.SandboxCreate, on_stage: StageCallback, caller: Caller = ADMIN
+    ) -> types.Sandbox:
+        """Make a sandbox, which is the caller's; raises `LimitExceeded` if it is more than they may have.
+
+        When cancelled, the machine is undone before this returns.
+        """
 
     @abc.abstractmethod
-    async def fork(self, ref: str, request: types.SandboxFork, on_stage: StageCallback) -> types.Sandbox:
-        """Make a sandbox from another, which is woken if it sleeps; raises `NotFound`, `Busy`, `Conflict`.
+    async def fork(
+        self, ref: str, request: types.SandboxFork, on_stage: StageCallback, caller: Caller = ADMIN
+    ) -> types.Sandbox:
+        """Make a sandbox from another, which is woken if it sleeps; it is the caller's, whosever the other is.
+
+        Raises `NotFound`, `Busy`, `Conflict`, `LimitExceeded`.
 
         When cancelled, the machine is undone before this returns.
         """
@@ -66,8 +91,8 @@ class Backend(abc.ABC):
         """Say whether the memory of a stopped sandbox can be loaded; raises `Conflict` if it is not stopped."""
 
     @abc.abstractmethod
-    async def sandboxes(self) -> list[types.Sandbox]:
-        """Return all sandboxes, the newest first. Safe to cancel."""
+    async def sandboxes(self, caller: Caller = ADMIN) -> list[types.Sandbox]:
+        """Return the sandboxes that the caller may see, the newest first. Safe to cancel."""
 
     @abc.abstractmethod
     async def sandbox(self, ref: str) -> types.Sandbox:
@@ -134,12 +159,17 @@ class Watch(abc.ABC):
     """The daemon's work, as those see it who watch."""
 
     @abc.abstractmethod
-    async def events(self, query: types.EventsQuery) -> list[types.LoggedEvent]:
-        """Return what happened, the oldest first; raises `NotFound` for a sandbox nobody knows. Safe to cancel."""
+    async def events(self, query: types.EventsQuery, caller: Caller = ADMIN) -> list[types.LoggedEvent]:
+        """Return what happened that the caller may see, the oldest first. Safe to cancel."""
 
     @abc.abstractmethod
-    async def follow_events(self, query: types.EventsQuery) -> AsyncGenerator[types.NewsEvent, None]:
-        """Return what happens, as it does, from the query's `since` on. Ends with `Unavailable`. Safe to cancel."""
+    async def follow_events(
+        self, query: types.EventsQuery, caller: Caller = ADMIN
+    ) -> AsyncGenerator[types.NewsEvent, None]:
+        """Return what happens that the caller may see, as it does, from the query's `since` on.
+
+        Ends with `Unavailable`. Safe to cancel.
+        """
 
     @abc.abstractmethod
     async def metrics(self) -> bytes:

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from bhatti.errors import InvalidRequest
+from bhatti.model.user import NOBODY, Caller
 from bhatti.operations.operation import Operation
 from bhatti.server.backend import Backend
 
@@ -48,19 +49,25 @@ REFUSED = re.compile(r"q=0(\.0{0,3})?")
 class Call:
     """A request as a handler sees it."""
 
-    __slots__ = ("backend", "operation", "request", "request_id")
+    __slots__ = ("backend", "caller", "operation", "request", "request_id")
 
     def __init__(
-        self, operation: Operation[object, object], request: web.Request, backend: Backend, request_id: str
+        self,
+        operation: Operation[object, object],
+        request: web.Request,
+        backend: Backend,
+        request_id: str,
+        caller: Caller = NOBODY,
     ) -> None:
         self.operation = operation
         self.request = request
         self.backend = backend
         self.request_id = request_id
+        self.caller = caller
 
     @property
     def ref(self) -> str:
-        """The sandbox that the path names."""
+        """The id of the sandbox that the path names, which is one that the caller may see."""
         return self.request.match_info["id"]
 
     async def body(self, expected: type[T]) -> T:

@@ -1,13 +1,35 @@
 """How errors reach the caller: always JSON, always with the id under which the log knows them, never a traceback."""
 
 import logging
+import math
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
-from bhatti.errors import BhattiError, ErrorBody
+from bhatti.errors import BhattiError, ErrorBody, LimitExceeded
 from bhatti.server.call import json_response
 
 log = logging.getLogger(__name__)
+
+
+class Unquoted(logging.Filter):
+    """For the logger of aiohttp, which quotes the line that it cannot parse: that may be the one with the key."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let a record pass, without what the caller sent."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.args = f"{record.msg}: not HTTP (%s)", (*_arguments(record), type(error).__name__)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+UNQUOTED = Unquoted()
+"""One for all applications: added twice, it is there once."""
+
+
+def _arguments(record: logging.LogRecord) -> tuple[object, ...]:
+    return record.args if isinstance(record.args, tuple) else ()
 
 
 def answer(error: Exception, request: web.Request, request_id: str) -> web.Response:
@@ -18,6 +40,10 @@ def answer(error: Exception, request: web.Request, request_id: str) -> web.Respo
     response = json_response(told.body(request_id), told.http_status)
     if told.http_status == 503:
         response.headers["Retry-After"] = "1"
+    elif isinstance(told, LimitExceeded) and told.retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(told.retry_after_s)))
+    elif told.http_status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 

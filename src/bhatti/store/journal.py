@@ -13,11 +13,12 @@ import anyio
 import msgspec
 
 from bhatti.model.sandbox import Status
-from bhatti.store import events, intents, sandboxes
+from bhatti.store import events, intents, sandboxes, users
 from bhatti.store.database import Database, Unit
 from bhatti.store.events import ALL, Batch, Event, Wanted
 from bhatti.store.intents import Intent, Kind
 from bhatti.store.sandboxes import Record
+from bhatti.store.users import UserRecord
 from bhatti.store.volume_journal import VolumeJournal
 
 T = TypeVar("T")
@@ -130,6 +131,22 @@ class Journal:
         finally:
             # Of a cancelled caller the unit may still be under way: watchers look by themselves now and then.
             self.tell()
+
+    async def users(self) -> list[UserRecord]:
+        """Return all users, by name."""
+        return await self._database.read(users.everyone)
+
+    async def add_user(self, user: UserRecord) -> None:
+        """Write a new user down; raises `Conflict` (code `name-taken`)."""
+        await self._database.write(lambda connection: users.insert(connection, user))
+
+    async def change_user(self, user: UserRecord) -> None:
+        """Write a user's row anew; raises `Conflict` (code `name-taken`)."""
+        await self._database.write(lambda connection: users.update(connection, user))
+
+    async def remove_user(self, user_id: str) -> None:
+        """Forget a user."""
+        await self._database.write(lambda connection: users.delete(connection, user_id))
 
     async def _settle(self, record: Record, kind: str, detail: str) -> None:
         def unit(connection: sqlite3.Connection) -> None:

@@ -63,6 +63,21 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (owner, name)
     ) STRICT;
     """,
+    # 4: users; NULL is a cap that is none
+    """
+    CREATE TABLE users (
+        id                    TEXT PRIMARY KEY,
+        name                  TEXT NOT NULL UNIQUE,
+        key_hash              TEXT NOT NULL UNIQUE,
+        created_at            TEXT NOT NULL,
+        max_sandboxes         INTEGER,
+        max_cpus              INTEGER,
+        max_memory_mb         INTEGER,
+        max_volume_storage_mb INTEGER,
+        max_images            INTEGER,
+        max_snapshots         INTEGER
+    ) STRICT;
+    """,
 )
 
 

@@ -48,6 +48,13 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+def new(spec: SandboxSpec, *, owner: str, engine: str) -> Record:
+    """Return the record of a sandbox that is about to be made."""
+    return Record(
+        id=spec.id, name=spec.name, owner=owner, status=Status.CREATING, engine=engine, spec=spec, created_at=now()
+    )
+
+
 def insert(connection: sqlite3.Connection, record: Record) -> None:
     """Add a row. Raises `Conflict` (code `name-taken`) if a sandbox that is not destroyed has the name."""
     try:

@@ -6,10 +6,13 @@ from bhatti.operations.documents.base import Answer, Seconds
 
 
 class Health(Answer, frozen=True, kw_only=True):
-    """Whether the daemon serves. `status` is `starting` until recovery is over; `uptime` is in seconds."""
+    """Whether the daemon serves. `status` is `starting` until recovery is over; `uptime` is in seconds.
+
+    How many `sandboxes` there are is told to the administrator alone.
+    """
 
     status: Literal["ok", "starting", "stopping"]
-    sandboxes: int
+    sandboxes: int | None
     uptime: Seconds
 
 

@@ -12,6 +12,7 @@ from bhatti.server.routes import (
     sessions,
     system,
     terminals,
+    users,
     volumes,
 )
 
@@ -26,5 +27,6 @@ HANDLERS: dict[str, Handler] = {
     **proxy.HANDLERS,
     **images.HANDLERS,
     **observation.HANDLERS,
+    **users.HANDLERS,
     **volumes.HANDLERS,
 }

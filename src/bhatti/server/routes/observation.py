@@ -20,10 +20,10 @@ async def events(call: Call) -> list[types.LoggedEvent] | web.StreamResponse:
     query = call.query(types.EventsQuery)
     accepted = call.accepts(EVENT_STREAM, SERVER_SENT)
     if accepted is None and not query.follow:
-        return await call.backend.watch.events(query)
+        return await call.backend.watch.events(query, call.caller)
     if accepted == SERVER_SENT and (last := call.request.headers.get("Last-Event-ID")):
         query = msgspec.structs.replace(query, since=_id(last))
-    news = await call.backend.watch.follow_events(query)
+    news = await call.backend.watch.follow_events(query, call.caller)
     stream = _ServerSent(call) if accepted == SERVER_SENT else EventStream[types.NewsEvent](call)
     await stream.begin()
     async with contextlib.aclosing(news):

@@ -16,7 +16,7 @@ from bhatti.server.tasks import together
 async def create(call: Call) -> types.Sandbox | web.StreamResponse:
     """Make a sandbox; as a stream, the stages are told as they begin."""
     request = await call.body(types.SandboxCreate)
-    return await creation(call, lambda on_stage: call.backend.create(request, on_stage))
+    return await creation(call, lambda on_stage: call.backend.create(request, on_stage, call.caller))
 
 
 Making = Callable[[StageCallback], Awaitable[types.Sandbox]]
@@ -58,7 +58,7 @@ async def _told(call: Call, make: Making) -> web.StreamResponse:
 
 async def list_all(call: Call) -> list[types.Sandbox]:
     """List the sandboxes."""
-    return await call.backend.sandboxes()
+    return await call.backend.sandboxes(call.caller)
 
 
 async def get(call: Call) -> types.Sandbox:

@@ -28,8 +28,8 @@ Bhatti = Callable[..., Done]
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[Daemon]:
-    """A daemon in a process of its own, with one sandbox, called `one`."""
-    with daemon() as found:
+    """A daemon in a process of its own, which listens on TCP too, with one sandbox, called `one`."""
+    with daemon(BHATTI_LISTEN="127.0.0.1:0") as found:
         found.out("create", "one")
         yield found
 
@@ -62,3 +62,21 @@ def bhatti(
         return Done(code, out, err)
 
     return call
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A daemon as a user of another machine has it."""
+
+    url: str
+    name: str
+    key: str
+
+
+@pytest.fixture
+def remote(served: Daemon) -> Iterator[Remote]:
+    """The daemon, for a user who is called anna."""
+    line = next(line for line in served.log.splitlines() if "listening on http://" in line)
+    key = served.out("user", "create", "anna").decode().strip()
+    yield Remote(line.split("listening on ")[1].split()[0], "anna", key)
+    served.out("user", "rm", "--force", "anna")

@@ -4,9 +4,11 @@ from tests.unit.bhatti.store.rows import record
 
 from bhatti.daemon import catalogue as module
 from bhatti.daemon.catalogue import Catalogue
-from bhatti.errors import Conflict, InvalidRequest, NotFound
+from bhatti.errors import Conflict, InvalidRequest, LimitExceeded, NotFound
 from bhatti.model.sandbox import Status
+from bhatti.model.user import ADMIN, Caller
 from bhatti.store.journal import destroyed
+from bhatti.store.sandboxes import Record
 
 ONE = record("aaaa000000000001", "one")
 TWO = record("aaaa000000000002", "two")
@@ -96,3 +98,70 @@ def test_a_new_state_takes_the_place_of_the_old(catalogue: Catalogue) -> None:
 def test_dropping_nobody_is_no_error(catalogue: Catalogue) -> None:
     catalogue.drop("nobody")
     assert len(catalogue) == 3
+
+
+ANNA, BERT = Caller(owner="usr_a", name="anna"), Caller(owner="usr_b", name="bert")
+HERS = msgspec.structs.replace(record("cccc000000000001", "one"), owner="usr_a")
+HIS = msgspec.structs.replace(record("cccc000000000002", "one"), owner="usr_b")
+
+
+def test_names_are_unique_per_owner_and_each_means_their_own() -> None:
+    catalogue = Catalogue([ONE])
+    catalogue.reserve(HERS)
+    catalogue.reserve(HIS)
+    assert [catalogue.find("one", caller) for caller in (ADMIN, ANNA, BERT)] == [ONE, HERS, HIS]
+    assert catalogue.owned("usr_a") == [HERS]
+    catalogue.drop(HERS.id)
+    assert catalogue.find("one", BERT) == HIS
+
+
+@pytest.mark.parametrize("ref", [HERS.id, HERS.id[:6], "cccc00000000000"])
+def test_what_is_another_s_is_not_there(ref: str) -> None:
+    catalogue = Catalogue([HERS])
+    with pytest.raises(NotFound) as caught:
+        catalogue.find(ref, BERT)
+    with pytest.raises(NotFound) as nothing:
+        Catalogue().find(ref, BERT)
+    assert (caught.value.message, caught.value.hint, caught.value.code) == (
+        nothing.value.message,
+        nothing.value.hint,
+        nothing.value.code,
+    )
+    catalogue.put(destroyed(HERS))
+    with pytest.raises(NotFound) as gone:
+        catalogue.find(HERS.id, BERT)
+    assert gone.value.code == "sandbox-not-found"
+
+
+def test_a_beginning_is_ambiguous_among_one_s_own_only() -> None:
+    catalogue = Catalogue([HERS, HIS])
+    assert catalogue.find("cccc", ANNA) == HERS
+    with pytest.raises(InvalidRequest):
+        catalogue.find("cccc")
+
+
+def test_a_name_that_is_another_s_id_leads_to_one_s_own() -> None:
+    sly = msgspec.structs.replace(record("dddd000000000001", HERS.id), owner="usr_b")
+    catalogue = Catalogue([HERS, sly])
+    assert catalogue.find(HERS.id, BERT) == sly
+    assert catalogue.find(HERS.id, ANNA) == HERS
+
+
+def test_the_administrator_means_by_a_name_their_own_else_the_only_one() -> None:
+    assert Catalogue([HERS]).find("one") == HERS
+    with pytest.raises(InvalidRequest, match=f"{HERS.id}, {HIS.id}") as caught:
+        Catalogue([HERS, HIS]).find("one")
+    assert caught.value.code == "ambiguous-name"
+
+
+def test_what_speaks_against_a_sandbox_keeps_it_out() -> None:
+    def admit(new: Record, owned: list[Record]) -> None:
+        if owned:
+            raise LimitExceeded("one is enough")
+
+    catalogue = Catalogue([ONE], admit)
+    catalogue.reserve(HERS)
+    again = msgspec.structs.replace(HERS, id="cccc000000000003", name="two")
+    with pytest.raises(LimitExceeded):
+        catalogue.reserve(again)
+    assert catalogue.get(again.id) is None

@@ -45,9 +45,9 @@ class Missing(LocalEngine):
 async def living(settings: Settings, *, wait: bool = True) -> AsyncIterator[None]:
     """A daemon in this process for the block; ended as one is, by SIGTERM."""
     ready = anyio.Event()
-    with held(settings) as listener:
+    with held(settings) as listeners:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(live, settings, listener, ready.set)
+            tasks.start_soon(live, settings, listeners, ready.set)
             if wait:
                 await ready.wait()
             yield
@@ -98,8 +98,8 @@ async def refused(settings: Settings) -> BhattiError:
     """Return what keeps a daemon from starting."""
 
     async def attempt() -> None:
-        with held(settings) as listener:
-            await live(settings, listener, lambda: None)
+        with held(settings) as listeners:
+            await live(settings, listeners, lambda: None)
 
     with pytest.raises((BhattiError, ExceptionGroup)) as caught:
         await attempt()

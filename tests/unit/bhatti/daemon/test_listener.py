@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bhatti.daemon.listener import listening
-from bhatti.errors import Conflict, InvalidRequest
+from bhatti.daemon.listener import listening, listening_on_tcp
+from bhatti.errors import Conflict, InvalidRequest, Unavailable
 
 
 @pytest.fixture
@@ -84,3 +84,31 @@ def test_another_daemons_socket_of_the_same_name_survives_our_end(path: Path) ->
         with closing(socket.socket(socket.AF_UNIX)) as other:
             other.bind(str(path))
     assert path.exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
+def test_on_tcp_it_answers_at_once_and_the_port_is_free_afterwards(address: str) -> None:
+    with listening_on_tcp(address) as listener:
+        where = listener.getsockname()
+        socket.create_connection(where[:2], 5).close()
+        with pytest.raises(Conflict) as caught, listening_on_tcp(f"{address.rpartition(':')[0]}:{where[1]}"):
+            pass
+        assert caught.value.code == "address-taken"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(where[:2], 5)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "8080", ":8080", "localhost", "localhost:", "localhost:http", "h:65536", "h:-1"]
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidRequest) as caught, listening_on_tcp(address):
+        pass
+    assert caught.value.code == "bad-setting"
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1:0", "nowhere.invalid:0"])
+def test_an_address_of_another_machine_is_told(address: str) -> None:
+    with pytest.raises(Unavailable) as caught, listening_on_tcp(address):
+        pass
+    assert caught.value.code == "address-unusable"

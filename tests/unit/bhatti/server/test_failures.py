@@ -3,9 +3,10 @@ import logging
 import msgspec
 import pytest
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.test_utils import make_mocked_request
 
-from bhatti.errors import ErrorBody, MissingDependency, NotFound, Unavailable
+from bhatti.errors import ErrorBody, LimitExceeded, MissingDependency, NotFound, Unauthorized, Unavailable
 from bhatti.server import failures
 
 
@@ -50,3 +51,23 @@ def test_a_method_that_is_none_is_told_with_those_that_are() -> None:
 def test_what_else_http_has_to_say_is_json_too() -> None:
     response, body = told(web.HTTPBadRequest(text="No WebSocket UPGRADE hdr"))
     assert (response.status, body.error) == (400, "No WebSocket UPGRADE hdr")
+
+
+def test_who_came_too_often_is_told_when_to_come_again() -> None:
+    assert told(LimitExceeded("slowly", retry_after_s=2.1))[0].headers["Retry-After"] == "3"
+    assert told(LimitExceeded("slowly", retry_after_s=0.01))[0].headers["Retry-After"] == "1"
+    assert "Retry-After" not in told(LimitExceeded("no more"))[0].headers
+
+
+def test_who_shows_no_key_is_told_what_kind_is_wanted() -> None:
+    assert told(Unauthorized("who?"))[0].headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_what_the_parser_quotes_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("test.parser")
+    log.addFilter(failures.UNQUOTED)
+    for error in (BadHttpMessage("Authorization : Bearer bht_secret"), ValueError("ours")):
+        log.error("from %s", "127.0.0.1", exc_info=error)
+    assert "from 127.0.0.1: not HTTP (BadHttpMessage)" in caplog.text
+    assert "bht_secret" not in caplog.text
+    assert "ValueError: ours" in caplog.text

@@ -29,7 +29,19 @@ def test_every_earlier_schema_can_be_brought_up_to_date(empty: sqlite3.Connectio
     migrate(empty, MIGRATIONS[:before])
     assert migrate(empty) == len(MIGRATIONS) - before
     tables = {row[0] for row in empty.execute("SELECT name FROM sqlite_schema WHERE type='table'")}
-    assert {"sandboxes", "intents", "events"} <= tables
+    assert {"sandboxes", "intents", "events", "users"} <= tables
+
+
+def test_what_was_there_before_there_were_users_is_the_administrator_s() -> None:
+    before = sqlite3.connect(":memory:", isolation_level=None)
+    migrate(before, MIGRATIONS[:1])
+    before.execute(
+        "INSERT INTO sandboxes (id, name, status, engine, spec, facts, created_at)"
+        " VALUES ('a', 'one', 'running', 'local', x'', x'', '2026-01-01')"
+    )
+    migrate(before)
+    assert before.execute("SELECT owner FROM sandboxes").fetchall() == [("",)]
+    before.close()
 
 
 def test_a_step_that_fails_leaves_the_schema_before_it(empty: sqlite3.Connection) -> None:
