@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.privileges import in_chroot
 
 from bhatti.engines.docker.api import DockerApi
 from bhatti.errors import NotFound
@@ -149,11 +150,6 @@ class PrivateDocker:
             await api.import_image(_once(tiny_archive()), name=TINY, tag="latest", labels={})
         finally:
             await api.aclose()
-
-
-def in_chroot() -> bool:
-    """Tell whether "/" is no mount point, as Docker and its runtimes expect it to be."""
-    return "/" not in (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
 
 
 def need_gvisor() -> None:

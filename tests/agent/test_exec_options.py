@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.agent.agents import process_exists, wait_until
 from tests.agent.client import Closed
+from tests.privileges import CAN_BECOME_OTHERS
 
 from lohar.wire.frames import FrameType
 
@@ -124,9 +124,14 @@ def test_a_detached_command_has_its_time_limit(agent: Agent, connection: Connect
     wait_until(lambda: agent.sh(f"kill -0 {pid} 2>/dev/null || echo gone") == "gone\n", "the limit has ended it")
 
 
+def need_others(agent: Agent) -> None:
+    """Skip where this process, whose rights a local agent has, cannot act as somebody else."""
+    if agent.local and not CAN_BECOME_OTHERS:
+        pytest.skip("acts as another user, which needs root, and a / that others may enter")
+
+
 def test_root_may_run_commands_as_somebody_else(agent: Agent, connection: Connection) -> None:
-    if agent.local and os.geteuid() != 0:
-        pytest.skip("only root can act as another user")
+    need_others(agent)
     script = "id -un; id -gn; echo $HOME; touch /root/x 2>/dev/null || echo denied"
     result = connection.exec("sh", "-c", script, user="nobody")
     assert result.stdout.decode().splitlines() == ["nobody", "nogroup", "/nonexistent", "denied"]
@@ -134,8 +139,7 @@ def test_root_may_run_commands_as_somebody_else(agent: Agent, connection: Connec
 
 
 def test_acting_as_somebody_else_leaves_no_trace_in_the_agent(local: LocalAgent) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can act as another user")
+    need_others(local)
     with local.connect() as connection:
         connection.hello()
         connection.exec("true", user="nobody")
@@ -149,8 +153,7 @@ def test_acting_as_somebody_else_leaves_no_trace_in_the_agent(local: LocalAgent)
 
 
 def test_another_user_cannot_come_back_to_root(agent: Agent, connection: Connection) -> None:
-    if agent.local and os.geteuid() != 0:
-        pytest.skip("only root can act as another user")
+    need_others(agent)
     script = "import os; print(os.getresuid(), os.getresgid(), 0 in os.getgroups()); os.setuid(0)"
     result = connection.exec("/usr/bin/python3", "-c", script, user="nobody")
     assert result.stdout.decode() == "(65534, 65534, 65534) (65534, 65534, 65534) False\n"
@@ -158,8 +161,7 @@ def test_another_user_cannot_come_back_to_root(agent: Agent, connection: Connect
 
 
 def test_a_directory_that_the_user_may_not_enter_is_an_error(agent: Agent, connection: Connection) -> None:
-    if agent.local and os.geteuid() != 0:
-        pytest.skip("only root can act as another user")
+    need_others(agent)
     agent.sh(f"mkdir -p {agent.path('mine')}; chmod 700 {agent.path('mine')}")
     assert "permission denied" in connection.exec("pwd", user="nobody", cwd=agent.path("mine")).error
 

@@ -1,6 +1,7 @@
 import os
 
 import pytest
+from tests.privileges import AS_OTHERS
 from tests.unit.lohar.serving import Client, Serving
 
 from lohar.config import AgentConfig
@@ -48,7 +49,7 @@ def test_an_unknown_user_is_not_found(client: Client) -> None:
     assert client.error() == "start: user 'no-such-user': not found"
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start commands as somebody else")
+@AS_OTHERS
 def test_a_command_can_run_as_somebody_else(client: Client) -> None:
     client.send(FrameType.EXEC_REQ, argv=["sh", "-c", "id -un; echo $HOME"], user="nobody")
     assert client.output()[0] == b"nobody\n/nonexistent\n"

@@ -4,11 +4,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.privileges import AS_OTHERS
 
 from lohar.credentials import Credentials
 from lohar.failures import RequestError
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 NOBODY = 65534
 
 
@@ -16,7 +16,7 @@ def ids() -> tuple[int, int, list[int]]:
     return os.geteuid(), os.getegid(), sorted(os.getgroups())
 
 
-@ROOT
+@AS_OTHERS
 def test_a_user_is_assumed_and_dropped_again() -> None:
     before = ids()
     credentials = Credentials(NOBODY, NOBODY, [NOBODY, 100])
@@ -31,7 +31,7 @@ def test_a_user_is_assumed_and_dropped_again() -> None:
     assert (made.st_uid, made.st_gid) == (NOBODY, NOBODY)
 
 
-@ROOT
+@AS_OTHERS
 def test_other_threads_stay_who_they_are() -> None:
     seen: list[str] = []
     assumed, looked = threading.Event(), threading.Event()
@@ -54,7 +54,7 @@ def test_other_threads_stay_who_they_are() -> None:
     assert seen == ["0"]
 
 
-@ROOT
+@AS_OTHERS
 def test_a_child_cannot_come_back() -> None:
     credentials = Credentials(NOBODY, NOBODY, [])
     reader, writer = os.pipe()
@@ -75,7 +75,7 @@ def test_a_child_cannot_come_back() -> None:
     os.close(reader)
 
 
-@ROOT
+@AS_OTHERS
 def test_who_is_not_root_any_more_is_told_so() -> None:
     credentials = Credentials(NOBODY, NOBODY, [])
     credentials.assume()
