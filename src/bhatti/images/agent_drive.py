@@ -41,6 +41,9 @@ another C library. In the drive's copies these names are replaced by one that ne
 _NOWHERE = b"/run/bhatti/-"
 
 
+READABLE = "u+rwX,go+rX,go-w"
+
+
 def lay_out_runtime(packages_root: Path, into: Path, python: str) -> None:
     """Lay the interpreter `python` (such as `python3.11`) out in `into`, from packages unpacked in `packages_root`.
 
@@ -64,7 +67,7 @@ def lay_out_runtime(packages_root: Path, into: Path, python: str) -> None:
 
 def pack_runtime(tree: Path, archive: Path) -> None:
     """Put the directory `tree` into one file, which is synced and checked faster than hundreds."""
-    fixed = ("--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@1")
+    fixed = ("--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@1", f"--mode={READABLE}")
     run_program(["tar", "-C", tree, *fixed, "-cf", archive, "."])
 
 
@@ -100,6 +103,8 @@ def make_agent_drive(path: Path, tree: Path, *, held_lock: int | None = None) ->
     # A module that is not on the drive is found out here, and not by a guest that panics.
     run_program([*interpreter(tree), "-I", "-S", "-B", "-c", _IMPORT_ALL, *lohar_modules()], held_lock=held_lock)
     (tree / "run").write_text("".join(f"{word}\n" for word in start_command()))
+    # A daemon's umask is another than a person's.
+    run_program(["chmod", "-R", READABLE, tree])
     # Of files only: how long a directory is depends on what else it once held.
     size = sum(4096 + (path.stat().st_size if path.is_file() else 0) for path in tree.rglob("*"))
     make_reproducible_ext4(

@@ -92,6 +92,21 @@ def test_a_directory_that_once_held_more_gives_the_same_drive(tree: Path, tmp_pa
     assert file_sha256(tmp_path / "before.ext4") == file_sha256(tmp_path / "after.ext4")
 
 
+def test_the_umask_makes_no_difference(tree: Path, tmp_path: Path) -> None:
+    digests = set()
+    for umask in (0o022, 0o077):
+        before = os.umask(umask)
+        try:
+            shutil.copytree(tree, tmp_path / f"{umask}")
+            make_agent_drive(tmp_path / "agent.ext4", tmp_path / f"{umask}")
+            (tmp_path / f"{umask}" / "run").unlink()
+            pack_runtime(tmp_path / f"{umask}", tmp_path / "runtime.tar")
+        finally:
+            os.umask(before)
+        digests.add((file_sha256(tmp_path / "agent.ext4"), file_sha256(tmp_path / "runtime.tar")))
+    assert len(digests) == 1
+
+
 def test_the_start_command_runs_lohar_on_the_host_as_it_would_in_a_guest(tree: Path, tmp_path: Path) -> None:
     make_agent_drive(tmp_path / "agent.ext4", tree)
     command = [word.replace(agent_drive.MOUNT_POINT, str(tree)) for word in start_command()]
