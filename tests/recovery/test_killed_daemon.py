@@ -137,13 +137,16 @@ def test_a_lost_store_does_not_cost_the_machines(served: Daemon) -> None:
 
 @pytest.mark.timeout(120)
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_left(served: Daemon) -> None:
-    """Creates and destroys go on while the daemon is killed after a random time, again and again."""
+    """Creates, destroys, forks and checkpoints go on; the daemon is killed after a random time, again and again."""
     chance = random.Random(20261122)
     served.env["BHATTI_URL"] = str(served.endpoint)  # or `create` would start a daemon of its own
     for round_number in range(8):
         shown = listed(served)
         workers = [served.popen("create", f"r{round_number}-{n}", stdout=-1, stderr=-1) for n in range(2)]
         workers += [served.popen("rm", str(found["id"]), stdout=-1, stderr=-1) for found in shown[:1]]
+        for found in shown[1:2]:
+            workers.append(served.popen("fork", str(found["id"]), f"f{round_number}", stdout=-1, stderr=-1))
+            workers.append(served.popen("checkpoint", "create", str(found["id"]), "kept", stdout=-1, stderr=-1))
         time.sleep(chance.uniform(0.0, 0.5))  # the moment is the point of the test
         kill(served)
         for worker in workers:

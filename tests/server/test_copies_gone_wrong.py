@@ -1,0 +1,130 @@
+"""Forks and checkpoints when something is wrong with the disk or the machine: told clearly, nothing left, nothing lost.
+
+The daemon's directory is a small file system of its own, so that it can be filled.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.daemons import Daemon, error_of
+from tests.serving import short_directory
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system to fill"),
+]
+
+SIZE_MIB = 1200
+"""Room for one sandbox of 256 MiB and one copy of it."""
+
+
+@pytest.fixture(scope="module")
+def virtual(images_dir: Path) -> Iterator[Daemon]:
+    """A daemon with one virtual sandbox, called `one`."""
+    with short_directory() as directory:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", directory], check=True)
+        try:
+            served = Daemon(directory, engine="qemu", BHATTI_IMAGES_DIR=str(images_dir), BHATTI_QEMU_FORK="false")
+            served.start()
+            try:
+                served.out("create", "one", "--memory", "256")
+                yield served
+            finally:
+                served.remove_all()
+                served.stop()
+        finally:
+            subprocess.run(["umount", directory], check=True)
+
+
+@pytest.fixture
+def home(virtual: Daemon) -> Path:
+    """The directory of the sandbox `one`."""
+    return virtual.directory / "sandboxes" / str(json.loads(virtual.out("inspect", "one", "--json"))["id"])
+
+
+@pytest.fixture(autouse=True)
+def nothing_lost_nothing_left(virtual: Daemon) -> Iterator[None]:
+    """After each test `one` works, and is all there is."""
+    yield
+    assert virtual.out("exec", "-n", "one", "--", "echo", "alive") == b"alive\n"
+    assert [found["name"] for found in json.loads(virtual.out("ls", "--json"))] == ["one"]
+    assert len(virtual.machines("sandboxes")) == 1
+    assert virtual.machines("molds") == []
+    assert virtual.out("checkpoint", "ls", "one", "--json") == b"[]\n"
+
+
+@contextmanager
+def only_left(virtual: Daemon, mib: int) -> Iterator[None]:
+    """Fill the file system but for so much."""
+    stat = os.statvfs(virtual.directory)
+    filler = virtual.directory / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, stat.f_bavail * stat.f_frsize - (mib << 20))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@pytest.mark.parametrize("harm", ["flipped", "truncated", "missing"])
+def test_a_checkpoint_that_was_damaged_is_told_and_not_used(virtual: Daemon, home: Path, harm: str) -> None:
+    virtual.out("checkpoint", "create", "one", "kept")
+    state = home / "checkpoints" / "kept" / "state"
+    if harm == "flipped":
+        content = bytearray(state.read_bytes())
+        content[len(content) // 2] ^= 1
+        state.write_bytes(content)
+    elif harm == "truncated":
+        os.truncate(state, state.stat().st_size // 2)
+    else:
+        state.unlink()
+    try:
+        (shown,) = json.loads(virtual.out("checkpoint", "ls", "one", "--json"))
+        assert not shown["usable"]
+        assert "state" in shown["detail"]
+        for order in (["fork", "one", "two", "--checkpoint", "kept"], ["checkpoint", "restore", "one", "kept"]):
+            assert error_of(virtual.bhatti(*order, "--json")) == (5, "checkpoint-unusable")
+    finally:
+        virtual.out("checkpoint", "rm", "one", "kept")
+
+
+@pytest.mark.parametrize("mib", [2, 30, 150])
+def test_a_full_disk_ends_a_copy_and_costs_nothing(virtual: Daemon, mib: int) -> None:
+    """At the first byte, in the middle of the memory, and at the fork's own files."""
+    with only_left(virtual, mib):
+        assert error_of(virtual.bhatti("fork", "one", "two", "--json")) == (74, "out-of-space")
+        if mib < 150:
+            assert error_of(virtual.bhatti("checkpoint", "create", "one", "kept", "--json")) == (74, "out-of-space")
+
+
+def test_a_fork_whose_qemu_is_killed_while_it_loads_is_undone(virtual: Daemon, home: Path) -> None:
+    with virtual.popen("fork", "one", "two", "--json", stderr=subprocess.PIPE, stdout=subprocess.PIPE) as caller:
+        pid = 0
+        while not pid and caller.poll() is None:
+            for path in (virtual.directory / "sandboxes").glob("*/machine.json"):
+                if path.parent != home:
+                    pid = json.loads(path.read_bytes())["pid"]
+        assert pid, "the fork was over before it was seen"
+        os.kill(pid, signal.SIGKILL)
+        out, told = caller.communicate(timeout=60)
+    assert error_of(subprocess.CompletedProcess([], caller.returncode, out, told)) == (73, "boot-failed")
+
+
+def test_a_snapshot_that_was_damaged_is_told_before_anybody_needs_it(virtual: Daemon, home: Path) -> None:
+    virtual.out("exec", "one", "--", "sh", "-c", "echo on disk > /workspace/kept")
+    virtual.out("stop", "one")
+    assert virtual.out("snapshot", "verify", "one", "--probe").startswith(b"ok: ")
+    os.truncate(home / "state", 1000)
+    verified = virtual.bhatti("snapshot", "verify", "one")
+    assert verified.returncode == 65
+    assert verified.stdout.startswith(b"unusable: ")
+    assert virtual.out("start", "one").startswith(b"disk-boot: ")
+    assert json.loads(virtual.out("inspect", "one", "--json"))["why"]
+    assert virtual.out("exec", "-n", "one", "--", "cat", "/workspace/kept") == b"on disk\n"
