@@ -38,9 +38,9 @@ def spec(memory_mib: int = 512) -> SandboxSpec:
 
 
 @asynccontextmanager
-async def engine(home: Path, *, fork: bool) -> AsyncIterator[QemuEngine]:
+async def engine(home: Path, *, fork: bool, ready_pool: int = 0) -> AsyncIterator[QemuEngine]:
     """Open an engine; what is left in it at the end is destroyed."""
-    settings = QemuSettings(state_dir=home, images_dir=Path(paths.images_dir()), fork=fork)
+    settings = QemuSettings(state_dir=home, images_dir=Path(paths.images_dir()), fork=fork, ready_pool=ready_pool)
     async with QemuEngine(settings) as opened:
         await opened.adopt()
         try:
@@ -71,6 +71,17 @@ async def creations(opened: QemuEngine, count: int) -> list[float]:
         seconds.append(await timed(lambda wanted=wanted: use(opened, wanted)))  # type: ignore[misc]
         await opened.destroy(wanted.id)
     return seconds
+
+
+async def taken(opened: QemuEngine, count: int) -> list[float]:
+    """Create sandboxes one after the other, each from a pool that had the time to be filled."""
+    seconds = []
+    for _ in range(count + 1):
+        wanted = spec()
+        seconds.append(await timed(lambda wanted=wanted: use(opened, wanted)))  # type: ignore[misc]
+        await opened._ready.filled()
+        await opened.destroy(wanted.id)
+    return seconds[1:]  # the first one found it empty
 
 
 async def together(opened: QemuEngine) -> float:
@@ -146,12 +157,16 @@ async def measure() -> list[Row]:
             await opened.prepare(spec())
             forks = await creations(opened, FORKS)
             crowd = await together(opened)
+        async with engine(Path(home) / "ready", fork=True, ready_pool=1) as opened:
+            await opened.prepare(spec())
+            ready = await taken(opened, FORKS)
     cold = row("create by boot, to the first exec", boots)
     fork = row("create by fork, to the first exec", forks, floor=cold, target=0.15)
     hot = row("exec true, hot", small["exec, hot"])
     return [
         cold,
         fork,
+        row("create from the ready pool, to the first exec", ready, floor=cold, target=0.03),
         row(f"{TOGETHER} created together, until all have answered", [crowd], floor=fork, target=2.5),
         row("pause", small["pause"]),
         row("resume", small["resume"]),
