@@ -405,6 +405,24 @@ async def test_a_live_reader_is_told_of_their_own_alone() -> None:
         assert first["event"]["sandbox_id"] == his
 
 
+async def test_volumes_are_told_of_to_their_owner_alone() -> None:
+    async with household() as (served, anna, bert), served.caller(anna) as hers, served.caller(bert) as his:
+        async with hers.post("/volumes", json={"name": "data", "size_mb": 8}) as response:
+            assert (response.status, (await response.json())["name"]) == (201, "data")
+        for method, path, body in (
+            ("GET", "/volumes/data", None),
+            ("DELETE", "/volumes/data", None),
+            ("POST", "/volumes/data/resize", {"size_mb": 16}),
+            ("POST", "/volumes/data/clone", {"name": "copy"}),
+        ):
+            async with his.request(method, path, json=body) as response:
+                assert (response.status, (await response.json())["code"]) == (404, "volume-not-found")
+        async with his.get("/volumes") as response:
+            assert await response.json() == []
+        async with hers.delete("/volumes/data") as response:
+            assert response.status == 200
+
+
 async def test_another_user_s_sandbox_cannot_be_forked() -> None:
     async with household() as (served, anna, bert), served.caller(bert) as http:
         hers = await sandbox_of(served, anna)

@@ -86,6 +86,10 @@ class AccountBook(Accounts):
         if (user := self._by_id.get(owner)) is not None:
             caps.check(user, cap, taken, asked)
 
+    def check_storage(self, owner: str, taken_mib: int, asked_mib: int) -> None:
+        """Raise `LimitExceeded` if so much more volume storage is too much for `owner`."""
+        self.check_cap(owner, "max_volume_storage_mb", taken_mib, asked_mib)
+
     # --- looking
 
     def me(self, caller: Caller) -> types.Me:

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Iterable
 
+from bhatti.daemon.owned_volumes import prefix_of
 from bhatti.engines.base import Checkpoint, Machine, SnapshotReport
 from bhatti.errors import Conflict
 from bhatti.model.sandbox import Status, Temperature
@@ -31,7 +32,10 @@ def sandbox(record: Record, machine: Machine | None) -> types.Sandbox:
         why=facts.why,
         timings_ms=facts.timings_ms,
         engine_meta={"pid": str(machine.pid)} if machine is not None and machine.pid else {},
-        volumes=[types.Mounted(name=v.name, mount=v.target, read_only=v.read_only) for v in spec.volumes],
+        volumes=[
+            types.Mounted(name=v.name.removeprefix(prefix_of(record.owner)), mount=v.target, read_only=v.read_only)
+            for v in spec.volumes
+        ],
         created_by=record.owner,
         stopped_at=record.stopped_at,
         cause=None

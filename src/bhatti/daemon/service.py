@@ -28,12 +28,13 @@ from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
 from bhatti.daemon.forks import Forks
 from bhatti.daemon.orders import Orders, stopping
+from bhatti.daemon.owned_volumes import in_words_of, led
 from bhatti.daemon.recovery import Recovery, facts_of, last_words
 from bhatti.daemon.settings import Settings
 from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
-from bhatti.errors import BhattiError, Conflict, Forbidden, NotFound, Unavailable
+from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec, Status
@@ -61,7 +62,7 @@ class Service(Backend):
         self._orders = Orders(tasks)
         self._accounts = AccountBook(settings.rates)
         self._catalogue = Catalogue(admit=self._accounts.admit)
-        self._volumes = Volumes(self._orders, self._catalogue)
+        self._volumes = Volumes(self._orders, self._catalogue, self._accounts.check_storage)
         self._forks = Forks(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
         self._stopping = False
@@ -148,9 +149,7 @@ class Service(Backend):
             return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage, caller)
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host)
-        wanted = attachments.wanted(request)
-        if wanted.volumes and not caller.admin:
-            raise Forbidden("volumes are the administrator's", hint="keep what is to last in the sandbox itself")
+        wanted = led(attachments.wanted(request), caller.owner)
         env = await self._images.environment(spec.image) | spec.env
         spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)
         return await self._make(spec, caller, lambda: engine.create(spec, progress=on_stage), wanted)
@@ -180,8 +179,9 @@ class Service(Backend):
         record = new(spec, owner=caller.owner, engine=engine.name)
         # Before the first await of the order: two requests for one name or volume meet here, not in the engine.
         self._catalogue.reserve(record)
-        self._volumes.claim(record, wanted, space)
-        machine = await self._orders.run(lambda: self._create(record, work), undo_when_left=True)
+        with in_words_of(caller.owner):
+            self._volumes.claim(record, wanted, space)
+            machine = await self._orders.run(lambda: self._create(record, work), undo_when_left=True)
         return answers.sandbox(self._catalogue.find(record.id), machine)
 
     @exclusive(per="sandbox", busy="reject")

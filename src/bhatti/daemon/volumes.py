@@ -18,10 +18,12 @@ import msgspec
 from bhatti.daemon.attachments import DEFAULT_SIZE_MIB, Wanted, check_free, holders
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.orders import Orders
+from bhatti.daemon.owned_volumes import OwnedVolumes, owner_of
 from bhatti.engines.base import Engine
 from bhatti.engines.volumes import VolumeKeeper, VolumeUse
 from bhatti.errors import BhattiError, Busy, Conflict, InvalidRequest, NotFound, OutOfSpace, Unavailable
 from bhatti.model.sandbox import VolumeAttachment, VolumeStatus, checked_name
+from bhatti.model.user import Caller
 from bhatti.operations import types
 from bhatti.server.volumes import VolumeBackend
 from bhatti.store.sandboxes import Record, now
@@ -31,10 +33,16 @@ from bhatti.store.volumes import VolumeRecord
 log = logging.getLogger(__name__)
 
 
+Within = Callable[[str, int, int], None]
+"""Called with an owner, the MiB that they have, and those that they ask for; raises if that is more than they may."""
+
+
 class Volumes(VolumeBackend):
     """The volumes that there are. `start` makes it ready."""
 
-    def __init__(self, orders: Orders, catalogue: Catalogue) -> None:
+    def __init__(self, orders: Orders, catalogue: Catalogue, within: Within = lambda owner, taken, asked: None) -> None:
+        self._within = within
+        self._growing: dict[str, int] = {}
         self._orders = orders
         self._catalogue = catalogue
         self._records: dict[str, VolumeRecord] = {}
@@ -100,6 +108,7 @@ class Volumes(VolumeBackend):
         if missing:
             assert space is not None
             self._admit(sum(wanted.sizes_mib[name] for name in missing), space)
+            self._grow(sandbox.owner, sum(wanted.sizes_mib[name] for name in missing))
             self._fresh[sandbox.id] = [self._reserve(name, wanted.sizes_mib[name]) for name in missing]
 
     async def make_for(self, sandbox: Record) -> None:
@@ -118,6 +127,10 @@ class Volumes(VolumeBackend):
 
     # --- for people
 
+    def of(self, caller: Caller) -> VolumeBackend:
+        """See `VolumeBackend`."""
+        return self if caller.admin else OwnedVolumes(self, caller.owner)
+
     async def create(self, request: types.VolumeCreate) -> types.Volume:
         """See `VolumeBackend`."""
         name = checked_name(request.name, "a volume")
@@ -128,6 +141,7 @@ class Volumes(VolumeBackend):
         size_mib = request.size_mb or DEFAULT_SIZE_MIB
         if found is None:
             self._admit(size_mib, space)
+            self._grow(owner_of(name), size_mib)
         record = self._reserve(name, size_mib)
         await self._ordered(record, functools.partial(_created, record))
         return await self.get(name)
@@ -176,6 +190,7 @@ class Volumes(VolumeBackend):
         source = self._idle(name)
         check_free(self._catalogue, VolumeAttachment(name, "", read_only=True))
         self._admit(source.size_mib, space)
+        self._grow(owner_of(new), source.size_mib)
         record = self._reserve(new, source.size_mib)
         with self._held(name, "clone"):
             await self._ordered(record, lambda keeper: keeper.clone(name, new))
@@ -231,8 +246,13 @@ class Volumes(VolumeBackend):
     async def _resize(self, record: VolumeRecord, size_mib: int) -> None:
         with self._held(record.name, "resize"):
             self._unused(record.name)
-            await self._keeper().resize(record.name, size_mib)
-            await self._note(msgspec.structs.replace(record, size_mib=size_mib), "volume-resized")
+            self._grow(owner_of(record.name), size_mib - record.size_mib)
+            self._growing[record.name] = size_mib
+            try:
+                await self._keeper().resize(record.name, size_mib)
+                await self._note(msgspec.structs.replace(record, size_mib=size_mib), "volume-resized")
+            finally:
+                del self._growing[record.name]
 
     async def _note(self, record: VolumeRecord, kind: str = "") -> None:
         journal, _ = self._opened()
@@ -292,8 +312,16 @@ class Volumes(VolumeBackend):
                 hint="choose another name",
                 code="volume-exists",
             )
-        record = self._records[name] = VolumeRecord(name=name, engine=engine.name, size_mib=size_mib, created_at=now())
+        record = self._records[name] = VolumeRecord(
+            name=name, owner=owner_of(name), engine=engine.name, size_mib=size_mib, created_at=now()
+        )
         return record
+
+    def _grow(self, owner: str, more_mib: int) -> None:
+        """Raise `LimitExceeded` if that is more than the owner may have, what is being made larger included."""
+        theirs = (record for record in self._records.values() if owner_of(record.name) == owner)
+        taken = sum(self._growing.get(record.name, record.size_mib) for record in theirs)
+        self._within(owner, taken, more_mib)
 
     def _admit(self, more_mib: int, space: VolumeUse) -> None:
         """Raise `OutOfSpace` unless the disk has what all volumes may still take, and `more_mib`."""

@@ -2,11 +2,16 @@
 
 import abc
 
+from bhatti.model.user import Caller
 from bhatti.operations import types
 
 
 class VolumeBackend(abc.ABC):
     """Volumes as the server sees them. Sandboxes keep theirs until they are destroyed, asleep or failed too."""
+
+    @abc.abstractmethod
+    def of(self, caller: Caller) -> "VolumeBackend":
+        """Return the volumes that the caller may see, by the caller's names for them."""
 
     @abc.abstractmethod
     async def create(self, request: types.VolumeCreate) -> types.Volume:

@@ -11,7 +11,7 @@ from bhatti.errors import (
     Unavailable,
 )
 from bhatti.operations import types
-from bhatti.operations.operation import Operation, Scope
+from bhatti.operations.operation import Operation
 
 VOLUME_ERRORS = (NotFound, Conflict, Busy, OutOfSpace, MissingDependency, EngineFailure, CorruptData, Unavailable)
 """What changing a volume can meet: not there, in use, no room, no tools, damaged."""
@@ -20,7 +20,6 @@ VOLUME_CREATE: Operation[types.VolumeCreate, types.Volume] = Operation(
     name="volume.create",
     method="POST",
     path="/volumes",
-    scope=Scope.ADMIN,
     summary="Make an empty volume.",
     request=types.VolumeCreate,
     result=types.Volume,
@@ -31,7 +30,6 @@ VOLUME_LIST: Operation[None, list[types.Volume]] = Operation(
     name="volume.list",
     method="GET",
     path="/volumes",
-    scope=Scope.ADMIN,
     summary="List the volumes by name, each with the sandboxes that have it.",
     result=list[types.Volume],
     errors=(Unavailable,),
@@ -40,7 +38,6 @@ VOLUME_GET: Operation[None, types.Volume] = Operation(
     name="volume.get",
     method="GET",
     path="/volumes/{name}",
-    scope=Scope.ADMIN,
     summary="Show one volume.",
     result=types.Volume,
     errors=(NotFound, Unavailable),
@@ -49,7 +46,6 @@ VOLUME_REMOVE: Operation[None, types.Outcome] = Operation(
     name="volume.remove",
     method="DELETE",
     path="/volumes/{name}",
-    scope=Scope.ADMIN,
     summary="Remove a volume that no sandbox has, and what is in it.",
     result=types.Outcome,
     errors=VOLUME_ERRORS,
@@ -58,7 +54,6 @@ VOLUME_RESIZE: Operation[types.VolumeResize, types.Volume] = Operation(
     name="volume.resize",
     method="POST",
     path="/volumes/{name}/resize",
-    scope=Scope.ADMIN,
     summary="Make a volume larger that no sandbox has.",
     request=types.VolumeResize,
     result=types.Volume,
@@ -68,7 +63,6 @@ VOLUME_CLONE: Operation[types.VolumeClone, types.Volume] = Operation(
     name="volume.clone",
     method="POST",
     path="/volumes/{name}/clone",
-    scope=Scope.ADMIN,
     summary="Make a volume with what is in another one, to which no sandbox may write meanwhile.",
     request=types.VolumeClone,
     result=types.Volume,

@@ -2,8 +2,8 @@ from bhatti.operations.operation import Scope
 from bhatti.operations.tables.volumes import OPERATIONS, VOLUME_CLONE, VOLUME_CREATE
 
 
-def test_they_are_the_administrators_and_wake_nobody() -> None:
-    assert {operation.scope for operation in OPERATIONS} == {Scope.ADMIN}
+def test_they_are_the_owners_and_wake_nobody() -> None:
+    assert {operation.scope for operation in OPERATIONS} == {Scope.USER}
     assert not [operation.name for operation in OPERATIONS if operation.wakes]
 
 
