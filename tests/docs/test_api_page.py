@@ -118,7 +118,7 @@ def test_the_call_does_what_the_page_says(
     operation: Operation[Any, Any], served: Daemon, port: int, workspace: Path
 ) -> None:
     language, text = CALLS[operation.name]
-    text = text.replace(SOCKET, f"{served.directory}/run/bhatti.sock").replace("/tmp/notes", f"{workspace}/notes")
+    text = text.replace(SOCKET, f"{served.directory}/run/bhatti.sock").replace("/workspace", str(workspace))
     text = text.replace("/proxy/8000/", f"/proxy/{port}/")
     if language == "python":
         done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=15, check=False)

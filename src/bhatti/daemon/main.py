@@ -11,6 +11,7 @@ import anyio
 import msgspec
 
 from bhatti.daemon import logs, settings
+from bhatti.daemon.notify import notify
 from bhatti.daemon.offline import WORK
 from bhatti.errors import BhattiError
 
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class Ready:
-    """Tells whoever started the daemon how that went, over a pipe: `ready`, or the error as JSON."""
+    """Tells whoever started the daemon how that went: over a pipe, `ready` or the error as JSON; to systemd, ready."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -53,6 +54,7 @@ class Ready:
     def __call__(self) -> None:
         """Say that everything is served."""
         self._say(b"ready\n")
+        notify("READY=1")
 
     def failed(self, err: BhattiError) -> None:
         """Say why nothing will be."""

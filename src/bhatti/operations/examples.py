@@ -169,9 +169,9 @@ EXAMPLES: dict[str, Example] = {
             )
         ]
     ),
-    "file.write": Example(query={"path": "/tmp/notes.txt", "mode": "0600"}, body=b"one\ntwo\nthree\n"),
-    "file.read": Example(query={"path": "/tmp/notes.txt", "offset": 2, "limit": 1}),
-    "file.stat": Example(query={"path": "/tmp/notes.txt"}),
+    "file.write": Example(query={"path": "/workspace/notes.txt", "mode": "0600"}, body=b"one\ntwo\nthree\n"),
+    "file.read": Example(query={"path": "/workspace/notes.txt", "offset": 2, "limit": 1}),
+    "file.stat": Example(query={"path": "/workspace/notes.txt"}),
     "proxy": Example(),
     "image.list": Example(answer=[IMAGE]),
     "image.build": Example(request=types.ImageBuild(name="base"), answer=IMAGE),

@@ -21,7 +21,7 @@ Node = dict[str, Any]
 
 OPENAPI_VERSION = "3.1.0"
 
-METHODS_OF_ANY = ("get", "post", "put", "patch", "delete", "options", "head")
+METHODS_OF_ANY = ("get", "post", "put", "patch", "delete", "options", "head", "trace")
 """What `*` stands for; OpenAPI has no word for any method."""
 
 REMAINDER = "{rest:.*}"
@@ -55,7 +55,7 @@ def document(version: str, operations: Iterable[Operation[Any, Any]] = ALL) -> N
             "x-api-revision": API_REVISION,
         },
         "servers": [{"url": "/", "description": "the daemon that served this document"}],
-        "security": [{"key": []}],
+        "security": [{"key": []}, {}],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -208,7 +208,7 @@ def _query_parameters(operation: Operation[Any, Any], example: Example, schemas:
 def _request_body(operation: Operation[Any, Any], variant: str, example: Example, schemas: Schemas) -> Node | None:
     if operation.streams is Streams.UPLOAD:
         return {"required": True, "content": {"application/octet-stream": {"schema": {}}}}
-    if operation.streams is Streams.RELAY and variant not in ("get", "head", "delete", "options"):
+    if operation.streams is Streams.RELAY and variant not in ("get", "head", "delete", "options", "trace"):
         return {"description": "anything", "content": {"application/octet-stream": {"schema": {}}}}
     if operation.request is None or operation.streams is Streams.SOCKET:
         return None
@@ -255,4 +255,7 @@ def _error(status: int, classes: list[type[BhattiError]], headers: Mapping[str, 
         node["headers"]["Retry-After"] = {"description": "Seconds.", "schema": {"type": "integer"}}
     if with_body:
         node["content"] = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+        if status == 400:
+            node["description"] += " What is not HTTP at all, or a line of more than 32 KiB, is refused in plain text."
+            node["content"]["text/plain"] = {"schema": {"type": "string"}}
     return node

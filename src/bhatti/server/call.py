@@ -18,6 +18,9 @@ T = TypeVar("T")
 MAX_JSON_BYTES = 1 << 20
 """The bound of the reference for JSON bodies. Files travel by their own operations, which have none."""
 
+JSON_MEDIA = frozenset({"application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What bodies of JSON are said to be: the middle one when nothing is said, the last one by `curl -d`."""
+
 Handler = Callable[["Call"], Awaitable[object]]
 """Returns the answer of an operation, or the whole HTTP response where it streams."""
 
@@ -73,8 +76,16 @@ class Call:
     async def body(self, expected: type[T]) -> T:
         """Return the JSON body as `expected`.
 
-        Raises `InvalidRequest`: `body-too-large`, `invalid-json` (not JSON at all) or `invalid-field` (naming it).
+        Raises `InvalidRequest`: `body-too-large`, `wrong-content-type`, `invalid-json` (not JSON at all) or
+        `invalid-field` (naming it).
         """
+        media = self.request.content_type
+        if media not in JSON_MEDIA and not media.endswith("+json"):
+            raise InvalidRequest(
+                f"the body is said to be {media[:80]!r}",
+                hint="send JSON, with `Content-Type: application/json`",
+                code="wrong-content-type",
+            )
         announced = self.request.content_length
         if announced is not None and announced > MAX_JSON_BYTES:
             raise _too_large()

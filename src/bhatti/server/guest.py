@@ -3,9 +3,10 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from bhatti.errors import GuestFailure, NotFound
+from bhatti.errors import GuestFailure, InvalidRequest, NotFound
 from bhatti.guestlink.client import GuestLink
 from bhatti.server.call import Call
+from lohar.wire.messages import MessageError
 
 MISSING = frozenset({"no-such-file", "session-not-found"})
 """Codes of things that are not there: for HTTP that is 404, not 422."""
@@ -38,6 +39,8 @@ async def entered(call: Call) -> AsyncIterator[GuestLink]:
 
 async def explained(call: Call, error: Exception) -> Exception:
     """Return what to tell the caller whose call into the guest failed with `error`."""
+    if isinstance(error, MessageError):  # found when the request was put into the words of the guest's wire
+        return InvalidRequest(f"the request is not right: {error}", code="invalid-field")
     if not isinstance(error, GuestFailure):
         return await call.backend.explain(call.ref, error)
     error.hint = error.hint or HINTS.get(error.code)

@@ -89,3 +89,20 @@ async def test_no_body_is_an_empty_object(served: Served) -> None:
     async with served.http.post("/sandboxes") as response:
         assert response.status == 201
         assert (await response.json())["name"].startswith("sandbox-")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("media", "code"),
+    [
+        ("application/json; charset=utf-8", "invalid-field"),
+        ("application/merge-patch+json", "invalid-field"),
+        ("application/x-www-form-urlencoded", "invalid-field"),
+        ("text/plain", "wrong-content-type"),
+        ("multipart/form-data; boundary=x", "wrong-content-type"),
+        ("application/xml", "wrong-content-type"),
+    ],
+)
+async def test_a_body_is_said_to_be_json_or_nothing_in_particular(served: Served, media: str, code: str) -> None:
+    async with served.http.post("/sandboxes", data=b'{"cpu": 2}', headers={"Content-Type": media}) as response:
+        assert (response.status, (await response.json())["code"]) == (400, code)

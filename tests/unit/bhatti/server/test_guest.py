@@ -62,3 +62,12 @@ async def test_errors_of_our_own_pass(served: Served) -> None:
     with pytest.raises(KeyError):
         async with entered(call(served)):
             raise KeyError("x")
+
+
+async def test_what_the_guests_wire_has_no_words_for_is_the_callers_mistake(served: Served) -> None:
+    await served.create()
+    for detach in (False, True):
+        body = {"cmd": ["true"], "env": {"": "x"}, "detach": detach}
+        async with served.http.post("/sandboxes/one/exec", json=body) as response:
+            assert response.status == 400
+            assert (await response.json())["error"] == "the request is not right: env: an empty key"
