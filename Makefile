@@ -18,13 +18,14 @@ test: ## run every test, real virtual machines included (TESTS=path or -k to cho
 	$(PYTHON) -m bhatti image build
 	$(PYTHON) -m pytest $(TESTS)
 
-check: setup ## ruff, mypy --strict, import layers, tests mirror src
+check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/api.md is not stale
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/mypy --platform darwin src/lohar src/bhatti/guestlink
 	.venv/bin/lint-imports --no-cache
 	$(PYTHON) scripts/tests_mirror_src.py
+	$(PYTHON) scripts/api_page.py --check
 
 bench: setup ## measure; prints the tables of docs/performance.md (SECTIONS="wire boot" to choose)
 	$(PYTHON) -m bench $(SECTIONS)

@@ -257,7 +257,8 @@ class Service(Backend):
             stopped_at=now() if machine.status is Status.STOPPED else None,
             cause=None,
         )
-        await journal.note(changed, kind, machine.why)
+        # How it came up is news when it came up; of one that was stopped it is history.
+        await journal.note(changed, kind, machine.why if machine.status is Status.RUNNING else "")
         self._catalogue.put(changed)
         log.info(kind, extra={"id": record.id, "sandbox": record.name, "how": machine.how, "why": machine.why})
         return machine
