@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from lohar.wire.fields import MessageError, blob, flag, items, mapping, nested, number, text
 from lohar.wire.records import Record
+from lohar.wire.volume import Volume as Volume
+from lohar.wire.volume import addresses_device
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,15 +48,6 @@ class InjectedFile(Record):
     path: str = text()
     content: bytes = blob(default=b"", maximum=MAX_CONFIG_BYTES)
     mode: int = number(default=0o644, minimum=0, maximum=0o7777)
-
-
-class Volume(Record):
-    """A block device (`/dev/vde`) to be mounted at `mount`."""
-
-    device: str = text()
-    mount: str = text()
-    fs: str = text(default="ext4")
-    read_only: bool = flag(default=False)
 
 
 class AgentConfig(Record):
@@ -112,16 +105,13 @@ def parse(document: bytes) -> AgentConfig:
         raw = _Document.from_json(document)
     except MessageError as error:
         raise ConfigError(f"config.json: {error}") from error
-    for volume in raw.volumes:
-        if not volume.device.startswith("/dev/") or not volume.mount.startswith("/"):
-            raise ConfigError(f"volumes: {volume.device!r} at {volume.mount!r} is not a device at an absolute path")
     return AgentConfig(
         token=raw.token or None,
         hostname=raw.hostname or DEFAULT_HOSTNAME,
         user=raw.user or DEFAULT_USER,
         env=checked_env(raw.env),
         files=checked_files(raw.files),
-        volumes=raw.volumes,
+        volumes=checked_volumes(raw.volumes),
         dns=checked_dns(raw.dns),
         init=raw.init or None,
         sandbox_id=raw.sandbox_id,
@@ -141,6 +131,14 @@ def checked_env(env: Mapping[str, str]) -> Mapping[str, str]:
 def checked_files(files: Mapping[str, FileContent]) -> tuple[InjectedFile, ...]:
     """Return the files of a config drive or an IDENTITY, their paths and modes checked; raises `ConfigError`."""
     return tuple([InjectedFile(path=_path(path), content=f.content, mode=_mode(path, f)) for path, f in files.items()])
+
+
+def checked_volumes(volumes: tuple[Volume, ...]) -> tuple[Volume, ...]:
+    """Return `volumes` if each is a device at an absolute path, else raise `ConfigError`."""
+    for volume in volumes:
+        if not addresses_device(volume):
+            raise ConfigError(f"volumes: {volume.device!r} at {volume.mount!r} is not a device at an absolute path")
+    return volumes
 
 
 def checked_dns(servers: tuple[str, ...]) -> tuple[str, ...]:

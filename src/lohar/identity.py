@@ -6,7 +6,7 @@ itself: nobody wants a test to set their clock.
 
 from __future__ import annotations
 
-from lohar.config import checked_dns, checked_env, checked_files
+from lohar.config import checked_dns, checked_env, checked_files, checked_volumes
 from lohar.failures import RequestError
 
 TYPE_CHECKING = False
@@ -37,11 +37,12 @@ def _apply(config: AgentConfig, identity: Identity) -> AgentConfig:
         files=checked_files(identity.files) or config.files,
         user=identity.user or config.user,
         init=identity.init or config.init,
+        volumes=checked_volumes(identity.volumes) or config.volumes,
     )
     if not config.pid1:
         return changed
     # Only what a machine needs: test mode starts faster without them.
-    from lohar import boot, machine, netconf, users
+    from lohar import boot, machine, mounts, netconf, slots, users
 
     refresh(identity.clock_ns, identity.entropy)
     machine.renew_machine_id()
@@ -53,6 +54,10 @@ def _apply(config: AgentConfig, identity: Identity) -> AgentConfig:
     netconf.apply_dns(identity.dns)
     if identity.user and identity.user != config.user:
         changed = users.resolve(changed)
+    slots.take_out()
+    for volume in identity.volumes:
+        slots.put_in(volume.device)
+        mounts.mount_volume(volume, changed.uid, changed.gid)
     if identity.files:
         boot.inject_once(changed)
     return changed

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from bhatti.engines.base import Engine
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.qemu.settings import QemuSettings
 
@@ -32,13 +31,3 @@ def settings_for(kind: str, state_dir: Path, images_dir: Path, docker: Path | No
         pull=False,
         no_new_privileges=False,
     )
-
-
-async def make_volume(engine: Engine, name: str) -> None:
-    """Make an empty volume, in the way of the engine."""
-    await engine.volumes.create(name, VOLUME_MIB)
-
-
-async def remove_volume(engine: Engine, name: str) -> None:
-    """Remove a volume."""
-    await engine.volumes.remove(name)

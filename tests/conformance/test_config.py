@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.conftest import Create, Sandbox
-from tests.conformance.engines import Settings, make_volume, remove_volume
+from tests.conformance.engines import VOLUME_MIB, Settings
 
 from bhatti.engines.base import Engine
 from bhatti.errors import BhattiError, GuestFailure
@@ -100,18 +100,31 @@ async def test_nothing_secret_can_be_read_by_others_on_the_host(box: Sandbox, se
     assert directory.stat().st_mode & 0o077 == 0
 
 
-async def test_what_is_written_to_a_volume_outlives_the_sandbox(engine: Engine, create: Create) -> None:
-    """Volumes: data persists, the mount belongs to the user, a read-only one cannot be written."""
-    await make_volume(engine, "data")
-    first = await create("writer", volumes=(VolumeAttachment("data", "/data"),))
+MOUNTS = (VolumeAttachment("data", "/data"), VolumeAttachment("more", "/srv/more"))
+
+
+async def test_what_is_written_to_volumes_outlives_sandboxes_and_their_sleep(engine: Engine, create: Create) -> None:
+    """Volumes: data persists, the mounts belong to the user and stay over a stop, read-only ones cannot be written."""
+    for mount in MOUNTS:
+        await engine.volumes.create(mount.name, VOLUME_MIB)
+    first = await create("writer", volumes=MOUNTS)
     await first.link.write_file("/data/kept", b"kept")
-    owner = await first.link.exec(["sh", "-c", "find /data -maxdepth 0 -printf '%U:%G\\n'; echo more > /data/more"])
-    assert (owner.exit_code, owner.stdout) == (0, b"1000:1000\n")
+    show = "for v in /data /srv/more; do find $v -maxdepth 0 -printf '%U:%G '; echo $v > $v/name; done"
+    owner = await first.link.exec(["sh", "-c", show])
+    assert (owner.exit_code, owner.stdout) == (0, b"1000:1000 1000:1000 ")
+    await engine.stop(first.spec.id, memory=engine.capabilities.memory_snapshot)
+    await engine.start(first.spec.id)
+    again = await engine.link(first.spec.id).exec(["sh", "-c", "cat /data/name /srv/more/name; echo late > /data/late"])
+    assert (again.exit_code, again.stdout) == (0, b"/data\n/srv/more\n"), again.stderr
     await engine.destroy(first.spec.id)
-    second = await create("reader", volumes=(VolumeAttachment("data", "/data", read_only=True),))
+    readers = tuple(VolumeAttachment(mount.name, mount.target, read_only=True) for mount in MOUNTS)
+    second = await create("reader", volumes=readers)
     assert await second.link.read_file("/data/kept") == b"kept"
-    assert await second.link.read_file("/data/more") == b"more\n"
-    refused = await second.link.exec(["sh", "-c", "echo x > /data/kept"])
-    assert b"Read-only" in refused.stderr
+    assert await second.link.read_file("/data/late") == b"late\n"
+    assert await second.link.read_file("/srv/more/name") == b"/srv/more\n"
+    refused = await second.link.exec(["sh", "-c", "mount -o remount,rw /data; echo x > /data/kept"], user="root")
+    assert refused.exit_code != 0
+    assert await second.link.read_file("/data/kept") == b"kept"
     await engine.destroy(second.spec.id)
-    await remove_volume(engine, "data")
+    for mount in MOUNTS:
+        await engine.volumes.remove(mount.name)

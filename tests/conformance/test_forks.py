@@ -8,7 +8,7 @@ import anyio
 import pytest
 from tests.conformance import memory
 from tests.conformance.conftest import Sandbox, new_spec
-from tests.conformance.engines import Settings, settings_for
+from tests.conformance.engines import VOLUME_MIB, Settings, settings_for
 from tests.conformance.leftovers import traces_of
 
 from bhatti.engines.base import Engine
@@ -16,7 +16,7 @@ from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.registry import open_engine
 from bhatti.guestlink.client import GuestLink
-from bhatti.model.sandbox import GuestFile, Status
+from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(240)]
 
@@ -232,3 +232,43 @@ async def test_a_sandbox_that_was_ready_is_somebody_of_its_own_at_once(
         await forking.destroy(fork.id)
     finally:
         await forking.destroy(spec.id)
+
+
+async def test_a_fork_finds_the_volumes_that_its_mold_did_not_have(forking: Engine) -> None:
+    """As many as there are slots, read-only ones too; they stay over a sleep and a boot from disk."""
+    names = ("one", "two", "three")
+    for name in names:
+        await forking.volumes.create(name, VOLUME_MIB)
+    mounts = tuple(VolumeAttachment(name, f"/srv/{name}") for name in names)
+    spec = new_spec("holder", volumes=mounts)
+    machine = await forking.create(spec)
+    try:
+        assert machine.how == "forked", machine.why
+        link = forking.link(spec.id)
+        shown = await link.exec(["sh", "-c", "for v in /srv/*; do stat -c '%u %m' $v; echo $v > $v/name; done"])
+        assert shown.stdout.decode() == "1000 /srv/one\n1000 /srv/three\n1000 /srv/two\n", shown.stderr
+        sizes = await link.exec(["sh", "-c", "cat /sys/block/vd[e-z]/size"])
+        assert sizes.stdout.decode().split() == [str(VOLUME_MIB << 11)] * 3
+        for memory_kept in (True, False):
+            await forking.stop(spec.id, memory=memory_kept)
+            started = await forking.start(spec.id)
+            assert started.how == ("restored" if memory_kept else "disk-boot")
+            names_there = await forking.link(spec.id).exec(["sh", "-c", "cat /srv/*/name"])
+            assert names_there.stdout.decode() == "/srv/one\n/srv/three\n/srv/two\n", names_there.stderr
+    finally:
+        await forking.destroy(spec.id)
+    readers = (VolumeAttachment("two", "/srv/two", read_only=True), VolumeAttachment("one", "/srv/one"))
+    spec = new_spec("reader", volumes=readers)
+    machine = await forking.create(spec)
+    try:
+        assert machine.how == "forked", machine.why
+        link = forking.link(spec.id)
+        assert await link.read_file("/srv/two/name") == b"/srv/two\n"
+        tried = "mount -o remount,rw /srv/two; echo x > /srv/two/name; cat /sys/block/vde/ro /sys/block/vdf/ro"
+        assert (await link.exec(["sh", "-c", tried], user="root")).stdout == b"1\n0\n"
+        assert (await link.exec(["sh", "-c", "echo x > /srv/one/more"])).exit_code == 0
+        assert await link.read_file("/srv/two/name") == b"/srv/two\n"
+    finally:
+        await forking.destroy(spec.id)
+    for name in names:
+        await forking.volumes.remove(name)

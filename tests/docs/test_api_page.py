@@ -22,7 +22,7 @@ from bhatti.operations.table import ALL
 PAGE = ROOT / "docs" / "api.md"
 SOCKET = "/run/bhatti/bhatti.sock"
 
-ORDER = {"sandbox.create": -2, "file.write": -1, "sandbox.destroy": 1}
+ORDER = {"sandbox.create": -2, "file.write": -1, "sandbox.destroy": 1, "volume.remove": 1}
 """What others need is made first, and what others need is removed last; the rest is in the order of the page."""
 
 ELSEWHERE = frozenset({"image.build", "image.import", "image.pull"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from bhatti.model.sandbox import Status, Temperature
+from bhatti.model.sandbox import Status, Temperature, VolumeStatus
 from bhatti.operations import types
 from bhatti.operations.operation import Operation
 
@@ -117,6 +117,8 @@ USER = types.User(
 )
 KEY = "bht_" + "0" * 43
 
+VOLUME = types.Volume(name="data", size_mb=1024, created_at=MOMENT, status=VolumeStatus.READY, used_mb=0)
+
 EXAMPLES: dict[str, Example] = {
     "health": Example(answer=types.Health(status="ok", sandboxes=1, uptime=86_400.0)),
     "version": Example(answer=types.Version(version="0.1.0", api="1", engine="qemu", python="3.11.2", pid=311)),
@@ -184,6 +186,20 @@ EXAMPLES: dict[str, Example] = {
         answer=msgspec.structs.replace(IMAGE, name="alpine-3.19", source="docker.io/library/alpine:3.19"),
     ),
     "image.remove": Example(parameters={"name": "alpine-3.19"}, answer=types.Outcome(status="deleted")),
+    "volume.create": Example(request=types.VolumeCreate(name="data", size_mb=1024), answer=VOLUME),
+    "volume.list": Example(answer=[VOLUME]),
+    "volume.get": Example(parameters={"name": "data"}, answer=VOLUME),
+    "volume.resize": Example(
+        parameters={"name": "data"},
+        request=types.VolumeResize(size_mb=2048),
+        answer=msgspec.structs.replace(VOLUME, size_mb=2048),
+    ),
+    "volume.clone": Example(
+        parameters={"name": "data"},
+        request=types.VolumeClone(name="data-before"),
+        answer=msgspec.structs.replace(VOLUME, name="data-before", size_mb=2048),
+    ),
+    "volume.remove": Example(parameters={"name": "data-before"}, answer=types.Outcome(status="deleted")),
     "me": Example(answer=types.Me(name="admin", admin=True)),
     "user.create": Example(
         request=types.UserCreate(name="anna", max_sandboxes=10), answer=types.UserKey(user=USER, api_key=KEY)

@@ -16,6 +16,7 @@ from lohar.wire.limits import LIMITS, Limits
 from lohar.wire.records import Record
 from lohar.wire.records import decode_list as decode_list
 from lohar.wire.records import encode_list as encode_list
+from lohar.wire.volume import Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -346,6 +347,7 @@ class Identity(Record):
     files: Mapping[str, IdentityFile] = mapping(nested(IdentityFile), default={})
     user: str = text(default="", maximum=NAME_MAX)
     init: str = text(default="")
+    volumes: tuple[Volume, ...] = items(nested(Volume), default=())
 
 
 class IdentityResponse(Record):

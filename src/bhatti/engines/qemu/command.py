@@ -24,10 +24,23 @@ SERIAL_NAMES = ("base", "agent", "config", "layer")
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """A raw image as a virtio disk."""
+    """A raw image as a virtio disk; without a path, an empty one that a fork may replace by a volume."""
 
-    path: Path
+    path: Path | None
     read_only: bool
+
+
+EMPTY_SLOT = Drive(None, read_only=False)
+"""Writable, because a guest's driver that has seen a read-only disk cannot be given another one."""
+
+VOLUME_SLOTS = 4
+"""How many volumes a fork can have; each slot is a disk more for a golden machine to find when it boots."""
+
+EMPTY_BYTES = 1 << 20
+"""The size of an empty disk; nobody ever sees it."""
+
+FIRST_SLOT = len(SERIAL_NAMES)
+"""Where volumes begin in the order of drives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +87,10 @@ class Hardware:
     console: Path
     private: bool = False
     incoming: bool = False
+
+    def with_slots(self) -> "Hardware":
+        """Return the same machine with empty disks for the volumes of its forks."""
+        return dataclasses.replace(self, drives=(*self.drives, *[EMPTY_SLOT] * VOLUME_SLOTS))
 
     def mapped_privately(self, memory_file: Path) -> "Hardware":
         """Return the same machine with its memory starting as what is in `memory_file`, which it leaves alone."""
@@ -140,11 +157,14 @@ def _memory(machine: Hardware) -> list[str]:
 
 def _drive(index: int, drive: Drive) -> list[str]:
     name = SERIAL_NAMES[index] if index < len(SERIAL_NAMES) else f"volume{index - len(SERIAL_NAMES)}"
-    options = [f"driver=raw,node-name={name}", f"read-only={'on' if drive.read_only else 'off'}"]
-    if not drive.read_only:
-        # Blocks that the guest frees become holes in the file again.
-        options.append("discard=unmap,detect-zeroes=unmap")
-    options.append(f"file.driver=file,file.filename={_escaped(drive.path)}")
+    if drive.path is None:
+        options = [f"driver=null-co,node-name={name},size={EMPTY_BYTES},read-zeroes=on"]
+    else:
+        options = [f"driver=raw,node-name={name}", f"read-only={'on' if drive.read_only else 'off'}"]
+        if not drive.read_only:
+            # Blocks that the guest frees become holes in the file again.
+            options.append("discard=unmap,detect-zeroes=unmap")
+        options.append(f"file.driver=file,file.filename={_escaped(drive.path)}")
     return ["-blockdev", ",".join(options), "-device", _virtio("virtio-blk", f"drive={name}", f"serial={name}")]
 
 

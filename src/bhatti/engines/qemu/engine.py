@@ -62,7 +62,7 @@ class QemuEngine(Engine):
             memory_snapshot=True,
             fork=True,
             bridge_network=bridged,
-            hotplug_volumes=False,
+            hotplug_volumes=True,
             rootless=True,
         )
 
@@ -133,9 +133,11 @@ class QemuEngine(Engine):
             mold, why = await self._find_mold(spec)
             if mold is not None:
                 self._ready.want(mold)
+                # One that is ready is a process already: its slots stay empty.
+                ready = None if spec.volumes else self._ready.take(mold)
                 try:
                     return await self._make(
-                        spec, lambda made, tell: self._fork(made, spec, mold, tell), progress, self._ready.take(mold)
+                        spec, lambda made, tell: self._fork(made, spec, mold, tell), progress, ready
                     )
                 except (EngineFailure, Unavailable) as error:
                     why = f"its fork did not come up: {error.message}"

@@ -87,7 +87,7 @@ def make_config(files: MachineFiles, spec: SandboxSpec, dns: tuple[str, ...], ge
         env=spec.env,
         files={file.path: ConfigFile(file.content, file.mode) for file in spec.files},
         volumes=tuple(
-            ConfigVolume(device=f"/dev/vd{chr(ord('e') + index)}", mount=volume.target, read_only=volume.read_only)
+            ConfigVolume(device=volume_device(index), mount=volume.target, read_only=volume.read_only)
             for index, volume in enumerate(spec.volumes)
         ),
         dns=dns,
@@ -95,6 +95,11 @@ def make_config(files: MachineFiles, spec: SandboxSpec, dns: tuple[str, ...], ge
         generation=generation,
     )
     make_config_drive(files.config, config)
+
+
+def volume_device(index: int) -> str:
+    """Return what the guest calls its volume number `index`: /dev/vde is the first."""
+    return f"/dev/vd{chr(ord('e') + index)}"
 
 
 def make_disk(files: MachineFiles, disk_mib: int) -> None:

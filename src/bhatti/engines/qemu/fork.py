@@ -16,12 +16,13 @@ import msgspec
 
 from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu import migration
+from bhatti.engines.qemu.command import VOLUME_SLOTS
 from bhatti.engines.qemu.copying import copy_sparse
-from bhatti.engines.qemu.files import MachineFiles, check_space, make_config
-from bhatti.engines.qemu.mold import Mold, copy_machine, seal_mold, with_own_drives
+from bhatti.engines.qemu.files import MachineFiles, check_space, find_volumes, make_config, volume_device
+from bhatti.engines.qemu.mold import Mold, copy_machine, seal_mold, with_own_drives, with_volumes
 from bhatti.engines.qemu.network import Plug
 from bhatti.engines.qemu.plan import same_hardware
-from bhatti.engines.qemu.record import Phase, write_record
+from bhatti.engines.qemu.record import Frame, Phase, write_record
 from bhatti.engines.qemu.sleep import SleepingVm
 from bhatti.engines.stages import Stages, nobody_asked
 from bhatti.errors import Conflict, EngineFailure, GuestFailure, GuestTimeout, InvalidRequest, Unavailable
@@ -31,6 +32,7 @@ from bhatti.guestlink.transports import Transport
 from bhatti.model.sandbox import SandboxSpec
 from lohar.wire.limits import LIMITS
 from lohar.wire.messages import Identity, IdentityFile
+from lohar.wire.volume import Volume
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,8 @@ MAX_FILES_BYTES = 512 << 10
 
 def fork_obstacle(spec: SandboxSpec) -> str | None:
     """Return why a sandbox cannot be made by fork, or None if it can."""
-    if spec.volumes:
-        return "its volumes have to be there when it boots"
+    if len(spec.volumes) > VOLUME_SLOTS:
+        return f"it has more than {VOLUME_SLOTS} volumes"
     if sum(len(file.content) for file in spec.files) > MAX_FILES_BYTES:
         return f"its files have more than {MAX_FILES_BYTES >> 10} KiB together"
     return None
@@ -64,7 +66,8 @@ def check_shape(source: SandboxSpec, wanted: SandboxSpec) -> None:
                 hint="a fork goes on from the memory of another sandbox and cannot have another shape",
                 code="shape-differs",
             )
-    obstacle = fork_obstacle(wanted)
+    # Volumes go where a golden machine has slots for them, and no other machine has any.
+    obstacle = "it has volumes" if wanted.volumes else fork_obstacle(wanted)
     if obstacle is not None:
         raise InvalidRequest(f"sandbox {wanted.name!r} cannot be a fork: {obstacle}", code="cannot-fork")
 
@@ -127,9 +130,7 @@ class ForkingVm(SleepingVm):
             generation = mold.record.generation + 1
             await anyio.to_thread.run_sync(self._copy_disk, mold, plug, generation)
             stages.begin("qemu")
-            frame = msgspec.structs.replace(
-                mold.frame, drives=with_own_drives(mold.frame, config=self.files.born, layer=self.files.layer)
-            )
+            frame = await anyio.to_thread.run_sync(self._frame_of, mold)
             hardware = same_hardware(self._host, self.spec, self.files, frame, plug)
             if mold.has_memory_file:
                 hardware = hardware.mapped_privately(mold.files.memory)
@@ -196,6 +197,15 @@ class ForkingVm(SleepingVm):
         self._exists = True
         write_record(self.files.directory, self.record)
         check_space(self.files.directory, self.spec.memory_mib)
+
+    def _frame_of(self, mold: Mold) -> Frame:
+        """Return the machine of the mold with drives of our own, volumes among them. Raises like `find_volumes`."""
+        drives = with_own_drives(mold.frame, config=self.files.born, layer=self.files.layer)
+        frame = msgspec.structs.replace(mold.frame, drives=drives)
+        if not self.spec.volumes:
+            return frame
+        found = find_volumes(self._host.settings, self.spec.volumes)
+        return with_volumes(frame, [(str(p), v.read_only) for p, v in zip(found, self.spec.volumes, strict=True)])
 
     def _copy_disk(self, mold: Mold, plug: Plug, generation: int) -> None:
         """Make the drives: the layer as it was, the config drive that the memory knows, and our own for later."""
@@ -268,6 +278,10 @@ class ForkingVm(SleepingVm):
             files={file.path: IdentityFile(content=file.content, mode=file.mode) for file in self.spec.files},
             user=self.spec.user,
             init=self.spec.init or "",
+            volumes=tuple(
+                Volume(device=volume_device(index), mount=volume.target, read_only=volume.read_only)
+                for index, volume in enumerate(self.spec.volumes)
+            ),
         )
 
     async def _answers_as_itself(self, transport: Transport, generation: int) -> None:

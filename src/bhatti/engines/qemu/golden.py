@@ -15,6 +15,7 @@ import anyio
 import msgspec
 
 from bhatti.engines.qemu import snapshot
+from bhatti.engines.qemu.command import VOLUME_SLOTS
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold
@@ -52,6 +53,7 @@ class GoldenSnapshots:
             "network": self._host.networks.new.kind,
             "maker": msgspec.to_builtins(snapshot.maker_of(self._host)),
             "format": snapshot.FORMAT,
+            "slots": VOLUME_SLOTS,
             "cpus": spec.cpus,
             "memory_mib": spec.memory_mib,
             "disk_mib": spec.disk_mib,

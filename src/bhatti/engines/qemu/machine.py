@@ -64,7 +64,8 @@ class QemuMachine(CheckpointedVm):
     async def boot(self, progress: ProgressCallback, *, why: str, alone: bool = False) -> None:
         """Make everything and wait for the agent. On failure or cancellation the caller must `remove`.
 
-        `why` says why it is not a fork. A machine that is to stay `alone` is never admitted to the network.
+        `why` says why it is not a fork. A machine that is to stay `alone` is never admitted to the network,
+        and has slots for the volumes of its forks.
         """
         stages = Stages(progress, "images")
         with disk_errors_explained(self.files.directory):
@@ -78,7 +79,8 @@ class QemuMachine(CheckpointedVm):
             stages.begin("layer")
             await anyio.to_thread.run_sync(make_disk, self.files, self.spec.disk_mib)
             stages.begin("qemu")
-            await self._launch(plan_hardware(self._host, self.spec, self.files, boot, volumes, plug), plug.address)
+            hardware = plan_hardware(self._host, self.spec, self.files, boot, volumes, plug)
+            await self._launch(hardware.with_slots() if alone else hardware, plug.address)
             await self._run()
             stages.begin("agent")
             self._link = self._open_link(plug if alone else None)

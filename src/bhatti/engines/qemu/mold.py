@@ -5,12 +5,14 @@ and copy the rest. It may be removed while they run, for what is mapped stays un
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from bhatti.engines.qemu import snapshot
+from bhatti.engines.qemu.command import FIRST_SLOT
 from bhatti.engines.qemu.copying import copy_sparse
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
@@ -86,6 +88,13 @@ def with_own_drives(frame: Frame, *, config: Path, layer: Path) -> tuple[tuple[s
     drives[CONFIG_DRIVE] = (str(config), True)
     drives[LAYER_DRIVE] = (str(layer), False)
     return tuple(drives)
+
+
+def with_volumes(frame: Frame, volumes: Sequence[tuple[str, bool]]) -> Frame:
+    """Return `frame` with volumes, paths and whether they are read-only, in its first slots; it has enough."""
+    drives = (*frame.drives[:FIRST_SLOT], *volumes, *frame.drives[FIRST_SLOT + len(volumes) :])
+    assert len(drives) == len(frame.drives)
+    return msgspec.structs.replace(frame, drives=drives)
 
 
 def new_directory(directory: Path) -> None:

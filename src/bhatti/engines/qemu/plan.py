@@ -61,7 +61,7 @@ def frame_of(hardware: Hardware) -> Frame:
         kernel=str(hardware.kernel),
         initramfs=str(hardware.initramfs),
         kernel_arguments=hardware.kernel_arguments,
-        drives=tuple((str(drive.path), drive.read_only) for drive in hardware.drives),
+        drives=tuple((str(drive.path or ""), drive.read_only) for drive in hardware.drives),
         private=hardware.private,
     )
 
@@ -78,7 +78,7 @@ def same_hardware(host: QemuHost, spec: SandboxSpec, files: MachineFiles, frame:
         kernel=Path(frame.kernel),
         initramfs=Path(frame.initramfs),
         kernel_arguments=frame.kernel_arguments,
-        drives=tuple(Drive(Path(path), read_only) for path, read_only in frame.drives),
+        drives=tuple(Drive(Path(path) if path else None, read_only) for path, read_only in frame.drives),
         card=plug.card,
         console=files.console,
         incoming=True,
@@ -87,5 +87,5 @@ def same_hardware(host: QemuHost, spec: SandboxSpec, files: MachineFiles, frame:
 
 def largest_file_bytes(hardware: Hardware) -> int:
     """Return the size of the largest file that the machine has any business writing."""
-    sizes = [drive.path.stat().st_size for drive in hardware.drives if not drive.read_only]
+    sizes = [drive.path.stat().st_size for drive in hardware.drives if drive.path and not drive.read_only]
     return max((hardware.memory_mib + STATE_MIB) << 20, *sizes)

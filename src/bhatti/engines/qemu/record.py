@@ -40,8 +40,8 @@ class Phase(enum.StrEnum):
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """The machine that QEMU was last told to be, so far as the request and the host do not say it.
 
-    `drives` are paths and whether they are read-only, in the guest's order. `private` says that the memory is mapped
-    privately from another machine's: it is in no file of this one.
+    `drives` are paths (of an empty slot: none) and whether they are read-only, in the guest's order. `private` says
+    that the memory is mapped privately from another machine's: it is in no file of this one.
     """
 
     kernel: str

@@ -98,7 +98,7 @@ def make_manifest(host: QemuHost, record: MachineRecord, *, state: Path, memory:
         kernel=seal(Path(frame.kernel)),
         initramfs=seal(Path(frame.initramfs)),
         kernel_arguments=frame.kernel_arguments,
-        drives=tuple(SealedDrive(seal(Path(path)), read_only) for path, read_only in frame.drives),
+        drives=tuple(SealedDrive(seal(Path(path)), read_only) for path, read_only in frame.drives if path),
         state=seal(state, content=True),
         memory=None if memory is None else seal(memory),
         agent=record.agent,

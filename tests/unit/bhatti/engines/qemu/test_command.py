@@ -6,7 +6,16 @@ import pytest
 from tests.unit.bhatti.engines.qemu.conftest import StartQemu
 
 from bhatti.engines.qemu.accelerator import Accelerator
-from bhatti.engines.qemu.command import Drive, Hardware, TapCard, UserCard, command_line, machine_type
+from bhatti.engines.qemu.command import (
+    FIRST_SLOT,
+    VOLUME_SLOTS,
+    Drive,
+    Hardware,
+    TapCard,
+    UserCard,
+    command_line,
+    machine_type,
+)
 from bhatti.engines.qemu.qmp import Monitor
 
 USER = UserCard(IPv4Address("10.0.2.15"), "06:b4:0a:00:02:0f", forwards=(1024, 1025))
@@ -101,7 +110,7 @@ async def test_qemu_accepts_the_command_line(
 
     Where there is no KVM, emulation takes its place in the command line for it.
     """
-    command = command_line(dataclasses.replace(machine, card=card, accelerator=accelerator))
+    command = command_line(dataclasses.replace(machine.with_slots(), card=card, accelerator=accelerator))
     command = [{"kvm": "tcg", "host": "max"}.get(part, part) for part in command]
     start = command.index("-nodefaults")
     without = {"-kernel": 2, "-initrd": 2, "-append": 2, "-chardev": 2, "-mon": 2, "-serial": 2}
@@ -116,6 +125,14 @@ async def test_qemu_accepts_the_command_line(
         blocks = await monitor.execute("query-named-block-nodes")
         memory = await monitor.execute("query-memdev")
     assert isinstance(blocks, list)
-    assert {"base", "agent"} <= {block["node-name"] for block in blocks}
+    assert {"base", "agent", "config"} <= {block["node-name"] for block in blocks}
     assert isinstance(memory, list)
     assert (memory[0]["id"], memory[0]["size"], memory[0]["share"]) == ("ram0", 256 << 20, True)
+
+
+def test_a_slot_is_an_empty_disk_that_no_file_is_needed_for(machine: Hardware) -> None:
+    base = dataclasses.replace(machine, drives=(machine.drives[0],) * FIRST_SLOT)
+    command = command_line(base.with_slots())
+    slots = [part for part in command if part.startswith("driver=null-co")]
+    assert [part.split(",")[1] for part in slots] == [f"node-name=volume{n}" for n in range(VOLUME_SLOTS)]
+    assert sum(part.startswith("virtio-blk-pci") for part in command) == FIRST_SLOT + VOLUME_SLOTS

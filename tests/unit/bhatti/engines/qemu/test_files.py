@@ -9,6 +9,7 @@ from bhatti.engines.qemu import files
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import NotFound, OutOfSpace
+from bhatti.images.volume import make_volume
 from bhatti.model.sandbox import VolumeAttachment
 
 
@@ -52,7 +53,7 @@ def test_volumes_are_found_in_order_and_a_missing_one_is_named(tmp_path: Path) -
     settings = QemuSettings(state_dir=tmp_path, images_dir=tmp_path)
     settings.volumes_dir.mkdir()
     for name in ("a", "b"):
-        (settings.volumes_dir / f"{name}.ext4").touch()
+        make_volume(settings.volumes_dir / f"{name}.ext4", 1)
     wanted = tuple(VolumeAttachment(name, f"/{name}") for name in ("b", "a"))
     assert [path.name for path in files.find_volumes(settings, wanted)] == ["b.ext4", "a.ext4"]
     with pytest.raises(NotFound, match="'c'") as caught:

@@ -7,11 +7,13 @@ import pytest
 from tests.unit.bhatti.engines.qemu.stub import SPEC, nothing_is_left, opened
 
 from bhatti.engines.qemu import fork
+from bhatti.engines.qemu.command import VOLUME_SLOTS
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import Conflict, GuestTimeout, InvalidRequest, NotFound
 from bhatti.model.sandbox import GuestFile, SandboxSpec, VolumeAttachment
 
 VOLUME = VolumeAttachment("data", "/data")
+MANY = tuple(VolumeAttachment(f"v{number}", f"/v{number}") for number in range(VOLUME_SLOTS + 1))
 LARGE = GuestFile("/large", bytes(fork.MAX_FILES_BYTES + 1))
 
 
@@ -21,14 +23,21 @@ def changed(**changes: object) -> SandboxSpec:
 
 def test_an_ordinary_sandbox_can_be_a_fork() -> None:
     assert fork.fork_obstacle(SPEC) is None
+    assert fork.fork_obstacle(changed(volumes=MANY[1:])) is None
     fork.check_shape(SPEC, changed(id="s2", name="other", token="other"))
 
 
-@pytest.mark.parametrize(("change", "word"), [({"volumes": (VOLUME,)}, "volumes"), ({"files": (LARGE,)}, "KiB")])
+@pytest.mark.parametrize(("change", "word"), [({"volumes": MANY}, "volumes"), ({"files": (LARGE,)}, "KiB")])
 def test_what_only_a_boot_can_do_is_an_obstacle(change: dict[str, object], word: str) -> None:
     assert word in str(fork.fork_obstacle(changed(**change)))
     with pytest.raises(InvalidRequest, match=word):
         fork.check_shape(SPEC, changed(**change))
+
+
+def test_a_fork_of_a_sandbox_has_no_slots_for_volumes() -> None:
+    with pytest.raises(InvalidRequest, match="it has volumes") as caught:
+        fork.check_shape(SPEC, changed(volumes=(VOLUME,)))
+    assert caught.value.code == "cannot-fork"
 
 
 @pytest.mark.parametrize("change", [{"cpus": 2}, {"memory_mib": 256}, {"disk_mib": 128}, {"image": "x"}])

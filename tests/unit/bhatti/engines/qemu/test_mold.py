@@ -96,3 +96,11 @@ def test_only_the_drives_of_one_machine_alone_are_exchanged(made: MachineFiles, 
     assert drives[:2] == found.frame.drives[:2]
     assert drives[2:] == (("/c", True), ("/l", False))
     assert msgspec.structs.replace(found.frame, drives=drives).kernel == found.frame.kernel
+
+
+def test_volumes_take_the_first_slots_of_a_mold(made: MachineFiles, host: QemuHost) -> None:
+    found = mold.read_mold(host, made.directory)
+    assert isinstance(found, mold.Mold)
+    frame = msgspec.structs.replace(found.frame, drives=(*found.frame.drives, ("", False), ("", False)))
+    drives = mold.with_volumes(frame, [("/v", True)]).drives
+    assert drives == (*found.frame.drives, ("/v", True), ("", False))
