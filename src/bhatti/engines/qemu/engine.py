@@ -133,12 +133,9 @@ class QemuEngine(Engine):
             mold, why = await self._find_mold(spec)
             if mold is not None:
                 self._ready.want(mold)
-                # One that is ready is a process already: its slots stay empty.
-                ready = None if spec.volumes else self._ready.take(mold)
+                idle = self._ready.take(mold, spec)
                 try:
-                    return await self._make(
-                        spec, lambda made, tell: self._fork(made, spec, mold, tell), progress, ready
-                    )
+                    return await self._make(spec, lambda made, tell: self._fork(made, spec, mold, tell), progress, idle)
                 except (EngineFailure, Unavailable) as error:
                     why = f"its fork did not come up: {error.message}"
                     log.warning("sandbox %s: %s", spec.id, why)

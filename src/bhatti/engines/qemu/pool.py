@@ -48,8 +48,13 @@ class ReadyForks:
         """How many are ready."""
         return sum(machine.waits for _, machine in self._ready)
 
-    def take(self, mold: Mold) -> QemuMachine | None:
-        """Return a ready fork of that mold, which is the caller's from now on; None if there is none."""
+    def take(self, mold: Mold, spec: SandboxSpec) -> QemuMachine | None:
+        """Return a ready fork of that mold for `spec`, the caller's from now on; None if there is none.
+
+        There is none for a sandbox with volumes: one that is ready is a process already, and its slots stay empty.
+        """
+        if spec.volumes:
+            return None
         for ready in self._ready:
             if ready[0] == _key(mold) and ready[1].waits:
                 self._ready.remove(ready)

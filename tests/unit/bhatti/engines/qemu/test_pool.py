@@ -21,6 +21,7 @@ from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.qemu.snapshot import Manifest, SealedFile, maker_of
 from bhatti.engines.stages import nobody_asked
 from bhatti.errors import EngineFailure
+from bhatti.model.sandbox import VolumeAttachment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("nobody_waits_for_the_agent")]
 
@@ -78,12 +79,14 @@ async def test_it_is_filled_for_the_mold_that_was_wanted_last(pool: Forks, host:
     pool.want(mold(host))
     await pool.filled()
     assert (pool.count, pool.made) == (2, 2)
-    assert pool.take(mold(host, "other")) is None
+    assert pool.take(mold(host, "other"), SPEC) is None
     pool.want(mold(host, "other"))
     await pool.filled()
     assert (pool.count, pool.made) == (2, 4)
-    assert pool.take(mold(host)) is None
-    taken = pool.take(mold(host, "other"))
+    assert pool.take(mold(host), SPEC) is None
+    holder = msgspec.structs.replace(SPEC, volumes=(VolumeAttachment("data", "/data"),))
+    assert pool.take(mold(host, "other"), holder) is None
+    taken = pool.take(mold(host, "other"), SPEC)
     assert taken is not None
     assert pool.count == 1
     await taken.remove()
@@ -95,7 +98,7 @@ async def test_one_that_has_died_is_not_given_away_and_is_replaced(pool: Forks, 
     for _, machine in pool._ready:
         assert machine._process is not None
         await machine._process.end()
-    assert pool.take(mold(host)) is None
+    assert pool.take(mold(host), SPEC) is None
     pool.want(mold(host))
     await pool.filled()
     assert pool.count == 2
