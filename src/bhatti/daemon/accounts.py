@@ -90,6 +90,10 @@ class AccountBook(Accounts):
         """Raise `LimitExceeded` if so much more volume storage is too much for `owner`."""
         self.check_cap(owner, "max_volume_storage_mb", taken_mib, asked_mib)
 
+    def check_snapshots(self, owner: str, taken: int) -> None:
+        """Raise `LimitExceeded` if one more checkpoint is too much for `owner`."""
+        self.check_cap(owner, "max_snapshots", taken)
+
     # --- looking
 
     def me(self, caller: Caller) -> types.Me:

@@ -68,7 +68,7 @@ class Service(Backend):
         self._stopping = False
         self._wakes: dict[str, anyio.Lock] = {}
         self._watch = Watching(settings, self._catalogue)
-        self._checkpoints = Checkpoints(self.claims, self._watch)
+        self._checkpoints = Checkpoints(self.claims, self._watch, self._catalogue, self._accounts.check_snapshots)
         self._images = builds.RecordedImages(settings, self._orders, self._watch)
 
     async def start(self, journal: Journal, engine: Engine) -> None:

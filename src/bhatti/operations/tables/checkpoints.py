@@ -39,7 +39,7 @@ CHECKPOINT_CREATE: Operation[types.CheckpointCreate, types.Checkpoint] = Operati
     request=types.CheckpointCreate,
     result=types.Checkpoint,
     status=201,
-    errors=COPY_ERRORS,
+    errors=(*COPY_ERRORS, LimitExceeded),
     wakes=True,
 )
 CHECKPOINT_LIST: Operation[None, list[types.Checkpoint]] = Operation(

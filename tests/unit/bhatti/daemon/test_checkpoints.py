@@ -1,9 +1,11 @@
 """Checkpoints with a real store and real agents."""
 
+import asyncio
+
 import pytest
 from tests.serving import Served
 
-from bhatti.errors import Busy, Conflict, InvalidRequest, NotFound
+from bhatti.errors import Busy, Conflict, InvalidRequest, LimitExceeded, NotFound
 from bhatti.model.sandbox import Status
 from bhatti.operations import types
 
@@ -77,3 +79,19 @@ async def test_one_order_at_a_time(served: Served) -> None:
             with pytest.raises(Busy, match="fork is under way"):
                 await call()
     assert [found.name for found in await served.service.checkpoints("one")] == ["kept"]
+
+
+async def test_a_user_has_no_more_of_them_than_the_cap_however_many_ask_at_once(served: Served) -> None:
+    caller = served.service.accounts.identify(await served.user("anna", max_snapshots=2))
+    for name in ("one", "two", "three", "four"):
+        await served.service.create(types.SandboxCreate(name=name), lambda stage: None, caller)
+    attempts = (served.service.checkpoint(name, "kept") for name in ("one", "two", "three", "four"))
+    outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+    assert [isinstance(outcome, types.Checkpoint) for outcome in outcomes].count(True) == 2
+    assert {outcome.code for outcome in outcomes if isinstance(outcome, LimitExceeded)} == {"snapshot-limit"}
+    made = [name for name in ("one", "two", "three", "four") if await served.service.checkpoints(name)]
+    await served.service.remove_checkpoint(made[0], "kept")
+    assert (await served.service.checkpoint("four", "again")).name == "again"
+    await served.create("ours")
+    for number in range(3):
+        await served.service.checkpoint("ours", f"n{number}")
