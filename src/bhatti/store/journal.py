@@ -138,15 +138,30 @@ class Journal:
 
     async def add_user(self, user: UserRecord) -> None:
         """Write a new user down; raises `Conflict` (code `name-taken`)."""
-        await self._database.write(lambda connection: users.insert(connection, user))
+
+        def unit(connection: sqlite3.Connection) -> None:
+            users.insert(connection, user)
+            events.add(connection, "user-created", None, user.name)
+
+        await self._write(unit)
 
     async def change_user(self, user: UserRecord) -> None:
         """Write a user's row anew; raises `Conflict` (code `name-taken`)."""
-        await self._database.write(lambda connection: users.update(connection, user))
+
+        def unit(connection: sqlite3.Connection) -> None:
+            users.update(connection, user)
+            events.add(connection, "user-changed", None, user.name)
+
+        await self._write(unit)
 
     async def remove_user(self, user_id: str) -> None:
         """Forget a user."""
-        await self._database.write(lambda connection: users.delete(connection, user_id))
+
+        def unit(connection: sqlite3.Connection) -> None:
+            users.delete(connection, user_id)
+            events.add(connection, "user-removed", None, user_id)
+
+        await self._write(unit)
 
     async def _settle(self, record: Record, kind: str, detail: str) -> None:
         def unit(connection: sqlite3.Connection) -> None:

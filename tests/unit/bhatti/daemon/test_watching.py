@@ -31,6 +31,15 @@ async def test_every_order_is_an_event_once(served: Served) -> None:
     assert await kinds(served, sandbox="two") == [("created", "two")]
 
 
+async def test_what_becomes_of_users_is_an_event_that_holds_no_key(served: Served) -> None:
+    key = await served.user("anna")
+    rotated = await served.service.accounts.rotate("anna")
+    await served.service.accounts.remove("anna", force=False)
+    found = await served.service.watch.events(types.EventsQuery())
+    assert [event.kind for event in found] == ["user-created", "user-changed", "user-removed"]
+    assert not [event for event in found if key in event.detail or rotated.api_key in event.detail]
+
+
 async def test_what_could_not_be_made_is_an_event(served: Served) -> None:
     with pytest.raises(Exception, match="ended with 3"):
         await served.service.create(types.SandboxCreate(name="bad", image="dies"), lambda stage: None)
