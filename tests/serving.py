@@ -13,6 +13,7 @@ from tests.engines.local import LocalEngine
 
 from bhatti.daemon.service import Service
 from bhatti.daemon.settings import Settings, load
+from bhatti.guestlink.client import GuestLink
 from bhatti.operations import types
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.server.app import make_app
@@ -65,6 +66,11 @@ class Served:
 
     async def create(self, name: str = "one") -> types.Sandbox:
         return await self.service.create(types.SandboxCreate(name=name), lambda stage: None)
+
+    async def guest(self, ref: str) -> GuestLink:
+        """The link into a sandbox, awake by now; what is done with it is not counted as a call."""
+        async with self.service.visit(ref, "a test is under way") as visitor:
+            return visitor.link
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,9 @@
 """An engine without virtual machines: a machine is the real agent as a process of the host, on unix sockets.
 
 It keeps every promise of `engines.base` (records to adopt by, causes of death, nothing left after a failure), so that
-everything above engines can be tested in milliseconds. A stopped machine is a stopped process (SIGSTOP), whose memory
-stays where it is. Forks and checkpoints are copies of the home directory: there is no memory in them. Its images are
-the ways in which a machine can go:
+everything above engines can be tested in milliseconds. A machine that is stopped, or paused, is a stopped process
+(SIGSTOP), whose memory stays where it is; a file beside it says which of both. Forks and checkpoints are copies of the
+home directory: there is no memory in them. Its images are the ways in which a machine can go:
 
     base      the agent
     dies      a process that says its last words and exits
@@ -75,13 +75,17 @@ class LocalEngine(Engine):
         self._links: dict[str, GuestLink] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._gone: set[str] = set()
+        self._warm: set[str] = set()
         self.starts = 0
+        self.pauses = 0
+        self.resumes = 0
+        self.stops = 0
 
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
             own_kernel=False,
-            pause=False,
+            pause=True,
             memory_snapshot=True,
             fork=True,
             bridge_network=False,
@@ -112,6 +116,8 @@ class LocalEngine(Engine):
                 shutil.rmtree(directory)
                 continue
             self._records[record.id] = record
+            if (directory / "warm").exists():
+                self._warm.add(record.id)
             if _start_time(record.pid) != record.started:
                 self._gone.add(record.id)
 
@@ -207,12 +213,13 @@ class LocalEngine(Engine):
     async def status(self, sandbox_id: str) -> Machine:
         record = self._record(sandbox_id)
         if self._alive(record):
-            if await to_thread.run_sync(_state, record.pid) == "T":
+            warm = sandbox_id in self._warm
+            if not warm and await to_thread.run_sync(_state, record.pid) == "T":
                 return Machine(id=record.id, status=Status.STOPPED, temperature=Temperature.COLD, why="stopped")
             return Machine(
                 id=record.id,
                 status=Status.RUNNING,
-                temperature=Temperature.HOT,
+                temperature=Temperature.WARM if warm else Temperature.HOT,
                 address="127.0.0.1",
                 pid=record.pid,
                 accelerator="none",
@@ -224,31 +231,58 @@ class LocalEngine(Engine):
         cause = CauseOfDeath(kind="exit", detail=detail, console_tail=console)
         return Machine(id=record.id, status=Status.FAILED, temperature=Temperature.COLD, cause=cause)
 
+    async def pause(self, sandbox_id: str) -> Machine:
+        self.pauses += 1
+        if sandbox_id not in self._warm:
+            self.link(sandbox_id)  # raises if it is cold
+            self._warm.add(sandbox_id)
+            await to_thread.run_sync((self._directory / sandbox_id / "warm").touch)
+            await self._signal(sandbox_id, signal.SIGSTOP, "T")
+        return await self.status(sandbox_id)
+
+    async def resume(self, sandbox_id: str) -> Machine:
+        self.resumes += 1
+        if sandbox_id in self._warm:
+            await self._signal(sandbox_id, signal.SIGCONT, "SRD")
+            await self._forget_pause(sandbox_id)
+            await self.link(sandbox_id).resumed(keep_connections=True)
+        return await self.status(sandbox_id)
+
+    async def _forget_pause(self, sandbox_id: str) -> None:
+        self._warm.discard(sandbox_id)
+        await to_thread.run_sync(lambda: (self._directory / sandbox_id / "warm").unlink(missing_ok=True))
+
     async def stop(self, sandbox_id: str, *, memory: bool = True) -> Machine:
+        self.stops += 1
         if (link := self._links.pop(sandbox_id, None)) is not None:
             await link.aclose()
-        await self._signal(sandbox_id, signal.SIGSTOP, os.WSTOPPED)
+        await self._signal(sandbox_id, signal.SIGSTOP, "T")
+        await self._forget_pause(sandbox_id)
         return await self.status(sandbox_id)
 
     async def start(
         self, sandbox_id: str, *, require_memory: bool = False, progress: ProgressCallback | None = None
     ) -> Machine:
         self.starts += 1
-        await self._signal(sandbox_id, signal.SIGCONT, os.WCONTINUED)
+        await self._signal(sandbox_id, signal.SIGCONT, "SRD")
         return msgspec.structs.replace(await self.status(sandbox_id), how="restored")
 
-    async def _signal(self, sandbox_id: str, number: int, change: int) -> None:
-        """Send a signal to the machine's process, our child, and wait until it has taken effect."""
+    async def _signal(self, sandbox_id: str, number: int, states: str) -> None:
+        """Send a signal to the machine's process, which need not be our child, and wait until it is in such a state."""
         pid = self._record(sandbox_id).pid
         os.kill(pid, number)
-        await to_thread.run_sync(os.waitid, os.P_PID, pid, change)
+        with anyio.fail_after(GRACE_S):
+            while (state := await to_thread.run_sync(_state, pid)) not in states:
+                if state in ("", "Z"):
+                    raise EngineFailure(f"machine {sandbox_id} has died")
+                await anyio.sleep(0.001)
 
     async def list(self) -> list[Machine]:
         return [await self.status(record.id) for record in sorted(self._records.values(), key=lambda r: r.created)]
 
     def link(self, sandbox_id: str) -> GuestLink:
         record = self._record(sandbox_id)
-        if not self._alive(record):
+        if not self._alive(record) or sandbox_id in self._warm:
             raise Conflict(f"machine {sandbox_id} does not run", code="not-running")
         if sandbox_id not in self._links:
             directory = self._directory / sandbox_id
@@ -315,6 +349,7 @@ class LocalEngine(Engine):
         if (link := self._links.pop(sandbox_id, None)) is not None:
             await link.aclose()
         record = self._records.pop(sandbox_id, None)
+        self._warm.discard(sandbox_id)
         if record is not None and self._alive(record):
             await self._end(record)
         self._children.pop(sandbox_id, None)

@@ -45,6 +45,46 @@ def shape_options(command: F) -> F:
     return command
 
 
+def idle_options(command: F) -> F:
+    """Add the options that say when a sandbox sleeps."""
+    for option in reversed(
+        (
+            click.option("--warm-after", metavar="SECONDS", help="Idle time before it is paused; `never`, `default`."),
+            click.option("--cold-after", metavar="SECONDS", help="Idle time before it sleeps; `never`, `default`."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def idle_seconds(option: str, text: str) -> float | None:
+    """Return an idle time as the API has it; raises `InvalidRequest` (code `bad-idle-time`)."""
+    if text in ("never", "default"):
+        return 0.0 if text == "never" else None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise InvalidRequest(
+            f"{option}: {text!r} is not an idle time",
+            hint="give seconds, `never`, or `default` for what the daemon is set to",
+            code="bad-idle-time",
+        )
+    return seconds
+
+
+def labels(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return `KEY=VALUE` texts as a mapping; raises `InvalidRequest` (code `bad-label`)."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InvalidRequest(f"{pair!r} is not KEY=VALUE", hint="for example --label team=red", code="bad-label")
+        found[key] = value
+    return found
+
+
 def environment(pairs: tuple[str, ...]) -> dict[str, str]:
     """Return `NAME=VALUE` texts as a mapping; raises `InvalidRequest` (code `bad-environment`)."""
     found = {}

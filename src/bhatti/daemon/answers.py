@@ -11,14 +11,22 @@ from bhatti.operations import types
 from bhatti.store.sandboxes import Record
 
 
-def sandbox(record: Record, machine: Machine | None) -> types.Sandbox:
-    """Return a sandbox as callers see it; `machine` is None when the engine has nothing running for it."""
+def sandbox(record: Record, machine: Machine | None, reason: str = "") -> types.Sandbox:
+    """Return a sandbox as callers see it; `machine` is None when the engine has nothing running for it.
+
+    `reason` is why it is as awake as it is.
+    """
     spec, facts = record.spec, record.facts
     return types.Sandbox(
         id=record.id,
         name=record.name,
         status=record.status,
         thermal=Temperature.COLD if machine is None else machine.temperature,
+        thermal_reason=reason,
+        keep_hot=record.preferences.keep_hot,
+        warm_after_s=record.preferences.warm_after_s,
+        cold_after_s=record.preferences.cold_after_s,
+        labels=record.preferences.labels,
         image=spec.image,
         cpus=spec.cpus,
         memory_mb=spec.memory_mib,

@@ -45,14 +45,23 @@ class Catalogue:
 
         Raises `Conflict` (code `name-taken`) if its owner has one of the name, or what `admit` raises.
         """
-        if (other := self._id_of_name.get((record.owner, record.name))) is not None:
+        self._check_name(record)
+        self._admit(record, self.owned(record.owner))
+        self.put(record)
+
+    def rename(self, record: Record) -> None:
+        """Take up the new state of a sandbox, whose name may be another; raises `Conflict` (code `name-taken`)."""
+        self._check_name(record)
+        self.put(record)
+
+    def _check_name(self, record: Record) -> None:
+        other = self._id_of_name.get((record.owner, record.name))
+        if other is not None and other != record.id:
             raise Conflict(
                 f"sandbox {record.name!r} already exists ({self._by_id[other].status}, id {other})",
                 hint=f"choose another name, or remove it with `bhatti rm {record.name}`",
                 code="name-taken",
             )
-        self._admit(record, self.owned(record.owner))
-        self.put(record)
 
     def put(self, record: Record) -> None:
         """Take up a sandbox, or its new state."""
@@ -62,6 +71,8 @@ class Catalogue:
             while len(self._gone) > REMEMBERED:
                 self._gone.popitem(last=False)
             return
+        if (before := self._by_id.get(record.id)) is not None and before.name != record.name:
+            del self._id_of_name[before.owner, before.name]
         self._by_id[record.id] = record
         self._id_of_name[record.owner, record.name] = record.id
 

@@ -71,4 +71,13 @@ def fork_of(request: types.SandboxCreate, source: SandboxSpec) -> types.SandboxF
             )
     if request.volumes or request.persistent_volumes or request.new_volumes:
         raise InvalidRequest("a fork cannot have volumes", hint="create a sandbox that is no fork", code="cannot-fork")
-    return types.SandboxFork(name=request.name, env=request.env, files=request.files, init=request.init)
+    return types.SandboxFork(
+        name=request.name,
+        env=request.env,
+        files=request.files,
+        init=request.init,
+        keep_hot=request.keep_hot,
+        labels=request.labels,
+        warm_after_s=request.warm_after_s,
+        cold_after_s=request.cold_after_s,
+    )

@@ -5,6 +5,7 @@ that off. An order therefore runs elsewhere, and the caller waits for it: giving
 finish, or asks it to undo itself and waits for that.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +13,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bhatti.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -68,6 +71,21 @@ class Orders:
         if not order.results:
             raise stopping()
         return order.results[0]
+
+    def later(self, work: Callable[[], Awaitable[object]], what: str) -> None:
+        """Carry out `work` that nobody waits for; if it fails, the log tells of it as `what`."""
+        if self._closed:
+            return
+
+        async def told() -> None:
+            try:
+                await work()
+            except Exception:
+                log.exception("could not %s", what)
+
+        order = _Order(told)
+        self._under_way.add(order)
+        self._tasks.start_soon(self._carry_out, order)
 
     async def close(self, grace_s: float) -> None:
         """Refuse new orders and wait at most `grace_s` for those under way, then cancel them and wait again."""

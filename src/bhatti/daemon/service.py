@@ -13,6 +13,7 @@ import os
 import platform
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import anyio
@@ -20,30 +21,33 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from bhatti.daemon import admission, answers, attachments, builds, doctor, forks
+from bhatti.daemon import admission, answers, attachments, builds, doctor, editing, forks
 from bhatti.daemon.accounts import AccountBook
 from bhatti.daemon.attachments import NO_VOLUMES, Wanted
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
+from bhatti.daemon.following import Following
 from bhatti.daemon.forks import Forks
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.owned_volumes import in_words_of, led
-from bhatti.daemon.recovery import Recovery, facts_of, last_words
+from bhatti.daemon.power import OF_THE_DAEMON, Power
+from bhatti.daemon.recovery import Recovery, facts_of
 from bhatti.daemon.settings import Settings
+from bhatti.daemon.sleeping import Sleeping
 from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
-from bhatti.errors import BhattiError, Conflict, NotFound, Unavailable
-from bhatti.guestlink.client import GuestLink
-from bhatti.model.lifecycle import Event, after
+from bhatti.errors import BhattiError, NotFound, Unavailable
+from bhatti.model.preferences import Preferences
 from bhatti.model.sandbox import SandboxSpec, Status
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import table, types
 from bhatti.server.accounts import Accounts
-from bhatti.server.backend import Backend, BuildCallback, StageCallback
+from bhatti.server.backend import EVERYONE, Backend, BuildCallback, StageCallback, Visitor
 from bhatti.store.journal import Journal, destroyed
 from bhatti.store.sandboxes import Record, new, now
+from bhatti.thermal.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +70,23 @@ class Service(Backend):
         self._forks = Forks(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
         self._stopping = False
-        self._wakes: dict[str, anyio.Lock] = {}
         self._watch = Watching(settings, self._catalogue)
         self._checkpoints = Checkpoints(self.claims, self._watch, self._catalogue, self._accounts.check_snapshots)
         self._images = builds.RecordedImages(settings, self._orders, self._watch)
+        self._edits = editing.Edits(self.claims, self._catalogue)
+        self._following = Following(self._serving, self._catalogue, self.claims)
+        self._ledger = Ledger()
+        self._power = Power(
+            self._serving_or_stopping,
+            self._catalogue,
+            self.claims,
+            self._orders,
+            self._ledger,
+            self._watch,
+            self._following.look,
+        )
+        self._sleeping: Sleeping | None = None
+        self._tasks = tasks
 
     async def start(self, journal: Journal, engine: Engine) -> None:
         """Recover what an earlier daemon left, then serve. `engine` has been entered."""
@@ -81,7 +98,10 @@ class Service(Backend):
         await self._volumes.start(journal.volumes, engine)
         await self._watch.begin(journal, engine)
         await self._accounts.start(journal, self._catalogue, self._end)
+        self._sleeping = Sleeping(self.settings.thermal, engine, self._catalogue, self._power, self._ledger)
+        await self._sleeping.recover()
         self._parts = journal, engine
+        self._tasks.start_soon(self._sleeping.run)
         log.info("ready", extra={"sandboxes": len(self._catalogue), "engine": engine.name})
 
     @property
@@ -97,6 +117,8 @@ class Service(Backend):
     async def stop(self) -> None:
         """Let the orders under way come to an end, and end all sandboxes if so set."""
         self.refuse()
+        if self._sleeping is not None:
+            await self._sleeping.aclose()
         await self._orders.close(self.settings.drain_s)
         if self.settings.stop_all and self._parts is not None:
             for record in list(self._catalogue):
@@ -152,7 +174,8 @@ class Service(Backend):
         wanted = led(attachments.wanted(request), caller.owner)
         env = await self._images.environment(spec.image) | spec.env
         spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)
-        return await self._make(spec, caller, lambda: engine.create(spec, progress=on_stage), wanted)
+        work = lambda: engine.create(spec, progress=on_stage)  # noqa: E731
+        return await self._make(spec, editing.wanted(request), caller, work, wanted)
 
     async def fork(
         self, ref: str, request: types.SandboxFork, on_stage: StageCallback, caller: Caller = ADMIN
@@ -161,14 +184,17 @@ class Service(Backend):
         _, engine = self._serving()
         source = self._catalogue.find(ref)
         spec = forks.fork_spec(source.spec, request)
-        if request.checkpoint is None:
-            source = await self._awake(source)
+        preferences = editing.wanted(request)
         work = lambda: self._forks.fork(source, engine, spec, request.checkpoint, on_stage)  # noqa: E731
-        return await self._make(spec, caller, work)
+        async with contextlib.AsyncExitStack() as held:
+            if request.checkpoint is None:
+                await held.enter_async_context(self._power.held_hot(source, "fork"))
+            return await self._make(spec, preferences, caller, work)
 
     async def _make(
         self,
         spec: SandboxSpec,
+        preferences: Preferences,
         caller: Caller,
         work: Callable[[], Awaitable[Machine]],
         wanted: Wanted = NO_VOLUMES,
@@ -176,13 +202,13 @@ class Service(Backend):
         """Make a sandbox of the caller by `work`, which is undone when its caller leaves."""
         _, engine = self._serving()
         space = await self._volumes.look() if wanted.sizes_mib else None
-        record = new(spec, owner=caller.owner, engine=engine.name)
+        record = new(spec, owner=caller.owner, engine=engine.name, preferences=preferences)
         # Before the first await of the order: two requests for one name or volume meet here, not in the engine.
         self._catalogue.reserve(record)
         with in_words_of(caller.owner):
             self._volumes.claim(record, wanted, space)
             machine = await self._orders.run(lambda: self._create(record, work), undo_when_left=True)
-        return answers.sandbox(self._catalogue.find(record.id), machine)
+        return self._answer(self._catalogue.find(record.id), machine)
 
     @exclusive(per="sandbox", busy="reject")
     async def _create(self, record: Record, work: Callable[[], Awaitable[Machine]]) -> Machine:
@@ -202,6 +228,7 @@ class Service(Backend):
             raise
         self._catalogue.put(running)
         self._volumes.keep_for(record)
+        self._ledger.awake(record.id)
         log.info(
             "created", extra={"id": record.id, "sandbox": record.name, "ms": round((time.monotonic() - began) * 1000)}
         )
@@ -224,50 +251,38 @@ class Service(Backend):
 
     async def stop_sandbox(self, ref: str) -> types.Sandbox:
         """See `Backend`."""
-        return await self._ordered(ref, self._stop)
+        return await self._ordered(ref, self._power.stop)
 
     async def start_sandbox(self, ref: str) -> types.Sandbox:
         """See `Backend`."""
-        return await self._ordered(ref, self._start)
+        return await self._ordered(ref, self._power.start)
+
+    async def pause_sandbox(self, ref: str) -> types.Sandbox:
+        """See `Backend`."""
+        return await self._ordered(ref, self._power.pause)
+
+    async def resume_sandbox(self, ref: str) -> types.Sandbox:
+        """See `Backend`."""
+        return await self._ordered(ref, self._power.resume)
 
     async def _ordered(self, ref: str, order: Callable[[Record], Awaitable[Machine]]) -> types.Sandbox:
         record = self._catalogue_of_served().find(ref)
-        machine = await self._orders.run(lambda: order(record), undo_when_left=False)
-        return answers.sandbox(self._catalogue.find(record.id), machine)
+        machine = await order(record)
+        return self._answer(self._catalogue.find(record.id), machine)
 
-    @exclusive(per="sandbox", busy="reject")
-    async def _stop(self, record: Record) -> Machine:
-        _, engine = self._serving()
-        after(self._catalogue.find(record.id).status, Event.STOP, sandbox=record.name)
-        return await self._watch.stopped(await self._became(record, await engine.stop(record.id), "stopped"))
-
-    @exclusive(per="sandbox", busy="reject")
-    async def _start(self, record: Record) -> Machine:
-        _, engine = self._serving()
-        after(self._catalogue.find(record.id).status, Event.START, sandbox=record.name)
-        return await self._became(record, await engine.start(record.id), "started")
-
-    async def _became(self, record: Record, machine: Machine, kind: str) -> Machine:
-        """Write down what an order has made of a machine. Killed before, the next start sees it by itself."""
-        journal, _ = self._serving_or_stopping()
-        changed = msgspec.structs.replace(
-            record,
-            status=machine.status,
-            facts=facts_of(machine),
-            stopped_at=now() if machine.status is Status.STOPPED else None,
-            cause=None,
-        )
-        # How it came up is news when it came up; of one that was stopped it is history.
-        await journal.note(changed, kind, machine.why if machine.status is Status.RUNNING else "")
-        self._catalogue.put(changed)
-        log.info(kind, extra={"id": record.id, "sandbox": record.name, "how": machine.how, "why": machine.why})
-        return machine
+    async def edit(self, ref: str, request: types.SandboxEdit) -> types.Sandbox:
+        """See `Backend`."""
+        record = self._catalogue_of_served().find(ref)
+        journal, _ = self._serving()
+        await self._orders.run(lambda: self._edits.edit(record, journal, request), undo_when_left=False)
+        return await self.sandbox(record.id)
 
     async def destroy(self, ref: str) -> None:
         """See `Backend`."""
         await self._end(self._catalogue_of_served().find(ref))
 
     async def _end(self, record: Record) -> None:
+        await self.claims.free(record.id, of=OF_THE_DAEMON)
         await self._orders.run(lambda: self._destroy(record), undo_when_left=False)
 
     @exclusive(per="sandbox", busy="reject")
@@ -276,19 +291,22 @@ class Service(Backend):
         await journal.begin_destroy(record.id)
         with contextlib.suppress(NotFound):  # its machine was gone already; the row goes too
             await engine.destroy(record.id)
-        gone = destroyed(record)
+        gone = destroyed(self._catalogue.find(record.id))
         await journal.finish_destroy(gone)
         self._catalogue.put(gone)
-        self._wakes.pop(record.id, None)
-        log.info("destroyed", extra={"id": record.id, "sandbox": record.name})
+        self._power.forget(record.id)
+        log.info("destroyed", extra={"id": record.id, "sandbox": gone.name})
 
     # --- checkpoints and snapshots
 
     async def checkpoint(self, ref: str, name: str) -> types.Checkpoint:
         """See `Backend`."""
-        record = await self._awake(self._catalogue_of_served().find(ref))
+        record = self._catalogue_of_served().find(ref)
         _, engine = self._serving()
-        return await self._orders.run(lambda: self._checkpoints.checkpoint(record, engine, name), undo_when_left=False)
+        async with self._power.held_hot(record, "checkpoint"):
+            return await self._orders.run(
+                lambda: self._checkpoints.checkpoint(record, engine, name), undo_when_left=False
+            )
 
     async def checkpoints(self, ref: str) -> list[types.Checkpoint]:
         """See `Backend`."""
@@ -297,12 +315,14 @@ class Service(Backend):
 
     async def restore_checkpoint(self, ref: str, name: str) -> types.Sandbox:
         """See `Backend`."""
-        return await self._ordered(ref, lambda record: self._restore(record, name))
+        return await self._ordered(ref, lambda record: self._power.order(record, lambda: self._restore(record, name)))
 
     @exclusive(per="sandbox", busy="reject")
     async def _restore(self, record: Record, name: str) -> Machine:
         _, engine = self._serving()
-        return await self._became(record, await engine.restore_checkpoint(record.id, name), "put-back")
+        machine = await engine.restore_checkpoint(record.id, name)
+        self._ledger.awake(record.id)
+        return await self._power.became(record, machine, "put-back", machine.why)
 
     async def remove_checkpoint(self, ref: str, name: str) -> None:
         """See `Backend`."""
@@ -317,85 +337,39 @@ class Service(Backend):
 
     # --- looking
 
-    async def sandboxes(self, caller: Caller = ADMIN) -> list[types.Sandbox]:
+    async def sandboxes(self, query: types.SandboxFilter = EVERYONE, caller: Caller = ADMIN) -> list[types.Sandbox]:
         """See `Backend`."""
         _, engine = self._serving()
         machines = {machine.id: machine for machine in await engine.list()}
         found = []
         for record in answers.newest_first(self._catalogue):
-            if not caller.may_see(record.owner):
-                continue
-            machine = machines.get(record.id)
-            found.append(answers.sandbox(await self._follow(record, machine), machine))
+            if caller.may_see(record.owner) and editing.has_label(record, query.label):
+                machine = machines.get(record.id)
+                found.append(self._answer(await self._following.follow(record, machine), machine))
         return found
 
     async def sandbox(self, ref: str) -> types.Sandbox:
         """See `Backend`."""
-        record, machine = await self._look(self._catalogue_of_served().find(ref))
-        return answers.sandbox(record, machine)
+        record, machine = await self._following.look(self._catalogue_of_served().find(ref))
+        return self._answer(record, machine)
 
-    async def guest(self, ref: str) -> GuestLink:
+    def _answer(self, record: Record, machine: Machine | None) -> types.Sandbox:
+        reason = "" if self._sleeping is None else self._sleeping.reason(record, machine)
+        return answers.sandbox(record, machine, reason)
+
+    def visit(self, ref: str, doing: str) -> AbstractAsyncContextManager[Visitor]:
         """See `Backend`."""
-        _, engine = self._serving()
-        record = await self._awake(self._catalogue.find(ref))
-        try:
-            return engine.link(record.id)
-        except (Conflict, NotFound):
-            record, _ = await self._look(record)
-            raise answers.not_running(record) from None
-
-    async def _awake(self, record: Record) -> Record:
-        """Return a sandbox that runs, woken if it sleeps; raises `Conflict` (code `not-running`) if it cannot be."""
-        if record.status is Status.STOPPED:
-            record = await self._wake(record)
-        if record.status is not Status.RUNNING:
-            raise answers.not_running(record)
-        return record
-
-    async def _wake(self, record: Record) -> Record:
-        """Start a sandbox that sleeps: once, however many wait for it."""
-        async with self._wakes.setdefault(record.id, anyio.Lock()):
-            if self._catalogue.find(record.id).status is Status.STOPPED:
-                await self._orders.run(lambda: self._start(record), undo_when_left=False)
-                self._watch.woken()
-        return self._catalogue.find(record.id)
+        return self._power.visit(self._catalogue_of_served().find(ref), doing)
 
     async def explain(self, ref: str, error: Exception) -> Exception:
         """See `Backend`."""
         if not isinstance(error, Unavailable):
             return error
         try:
-            record, _ = await self._look(self._catalogue_of_served().find(ref))
+            record, _ = await self._following.look(self._catalogue_of_served().find(ref))
         except BhattiError as err:
             return err
         return error if record.status is Status.RUNNING else answers.not_running(record)
-
-    async def _look(self, record: Record) -> tuple[Record, Machine | None]:
-        """Ask the engine how the machine is; write down what has changed."""
-        _, engine = self._serving()
-        try:
-            machine: Machine | None = await engine.status(record.id)
-        except NotFound:
-            machine = None
-        return await self._follow(record, machine), machine
-
-    async def _follow(self, record: Record, machine: Machine | None) -> Record:
-        """Bring the row up to date with the machine, unless an order is at work on it."""
-        journal, _ = self._serving()
-        current = self._catalogue.get(record.id)
-        if current is None or current.status is Status.CREATING or self.claims.holder(record.id) is not None:
-            return current or record
-        if current.status is not Status.RUNNING or (machine is not None and machine.status is Status.RUNNING):
-            return current
-        words = last_words(machine, "its machine is gone")
-        status = Status.STOPPED if machine is not None and machine.status is Status.STOPPED else Status.FAILED
-        dead = msgspec.structs.replace(
-            current, status=status, cause=words if status is Status.FAILED else None, stopped_at=now()
-        )
-        self._catalogue.put(dead)
-        log.warning("sandbox %s (%s) is %s: %s", record.name, record.id, status, words.detail)
-        await journal.note(dead, status.value, words.detail)
-        return dead
 
     # --- images
 

@@ -16,6 +16,7 @@ import msgspec
 
 from bhatti import paths
 from bhatti.errors import InvalidRequest
+from bhatti.model.preferences import IdleSeconds
 
 DIRECTORIES = frozenset({"state_dir", "runtime_dir"})
 
@@ -86,6 +87,18 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     look_burst: Annotated[int, msgspec.Meta(ge=1)] = 600
 
 
+class Thermal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When idle sandboxes sleep, in seconds without activity; 0 means never. A sandbox may have times of its own.
+
+    An agent that is silent for `ask_timeout_s` has not answered; after `unanswered_limit` times it is put to sleep.
+    """
+
+    warm_after_s: IdleSeconds = 30.0
+    cold_after_s: IdleSeconds = 1800.0
+    ask_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    unanswered_limit: Annotated[int, msgspec.Meta(ge=1)] = 10
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on.
 
@@ -107,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     rates: Rates = Rates()
     qemu: Qemu = Qemu()
     docker: Docker = Docker()
+    thermal: Thermal = Thermal()
 
     @property
     def socket(self) -> Path:

@@ -90,6 +90,9 @@ SANDBOX = types.Sandbox(
     timings_ms={"agent": 61.0},
     engine_meta={"pid": "4711"},
 )
+HALTED = msgspec.structs.replace(
+    SANDBOX, thermal=Temperature.WARM, thermal_reason="cold in 30 min (paused: on request)"
+)
 ASLEEP = msgspec.structs.replace(
     SANDBOX, status=Status.STOPPED, thermal=Temperature.COLD, ip=None, engine_meta={}, stopped_at=MOMENT
 )
@@ -128,6 +131,12 @@ EXAMPLES: dict[str, Example] = {
     "sandbox.create": Example(request=types.SandboxCreate(name="agent-1", cpus=1, memory_mb=1024), answer=SANDBOX),
     "sandbox.list": Example(answer=[SANDBOX]),
     "sandbox.get": Example(answer=SANDBOX),
+    "sandbox.edit": Example(
+        request=types.SandboxEdit(labels_add={"team": "red"}),
+        answer=msgspec.structs.replace(SANDBOX, labels={"team": "red"}),
+    ),
+    "sandbox.pause": Example(answer=HALTED),
+    "sandbox.resume": Example(answer=SANDBOX),
     "sandbox.stop": Example(answer=ASLEEP),
     "sandbox.start": Example(answer=SANDBOX),
     "sandbox.destroy": Example(answer=types.Outcome(status="destroyed")),

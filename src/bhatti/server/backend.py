@@ -8,6 +8,8 @@ an earlier one left.
 import abc
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.user import ADMIN, Caller
@@ -18,8 +20,24 @@ from bhatti.server.volumes import VolumeBackend
 StageCallback = Callable[[str], None]
 """Called with the name of each stage of a creation as it begins."""
 
+EVERYONE = types.SandboxFilter()
+
 BuildCallback = Callable[[types.BuildEvent], None]
 """Called on the event loop with each step of a build."""
+
+
+class Work(Protocol):
+    """What a visitor does, as a clause for people; it may become more exact while the visit lasts."""
+
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Somebody in a sandbox: the link into it, and what is told of what is done there."""
+
+    link: GuestLink
+    work: Work
 
 
 class Backend(abc.ABC):
@@ -91,8 +109,8 @@ class Backend(abc.ABC):
         """Say whether the memory of a stopped sandbox can be loaded; raises `Conflict` if it is not stopped."""
 
     @abc.abstractmethod
-    async def sandboxes(self, caller: Caller = ADMIN) -> list[types.Sandbox]:
-        """Return the sandboxes that the caller may see, the newest first. Safe to cancel."""
+    async def sandboxes(self, query: types.SandboxFilter = EVERYONE, caller: Caller = ADMIN) -> list[types.Sandbox]:
+        """Return the sandboxes that are asked for and the caller may see, the newest first. Safe to cancel."""
 
     @abc.abstractmethod
     async def sandbox(self, ref: str) -> types.Sandbox:
@@ -111,9 +129,25 @@ class Backend(abc.ABC):
         """End a sandbox; raises `NotFound` or `Busy`. When cancelled, it is ended all the same."""
 
     @abc.abstractmethod
-    async def guest(self, ref: str) -> GuestLink:
-        """Return the link into a sandbox that runs, waking it if it sleeps.
+    async def pause_sandbox(self, ref: str) -> types.Sandbox:
+        """Halt a sandbox; raises `NotFound`, `Busy`, `Conflict`. When cancelled, it is halted all the same."""
 
+    @abc.abstractmethod
+    async def resume_sandbox(self, ref: str) -> types.Sandbox:
+        """Let a halted sandbox run on; raises `NotFound`, `Busy`, `Conflict`. When cancelled, it runs all the same."""
+
+    @abc.abstractmethod
+    async def edit(self, ref: str, request: types.SandboxEdit) -> types.Sandbox:
+        """Change what can be changed of a sandbox at any time; one that sleeps sleeps on.
+
+        Raises `NotFound`, `Conflict` (code `name-taken`), `InvalidRequest`. When cancelled, it is changed all the same.
+        """
+
+    @abc.abstractmethod
+    def visit(self, ref: str, doing: str) -> AbstractAsyncContextManager[Visitor]:
+        """Return a block in which a sandbox is used, kept hot for that long; entering wakes it if it sleeps.
+
+        `doing` is a clause for people ("exec is under way"): it is told as the reason for which the sandbox is hot.
         Raises `NotFound`, or `Conflict` (code `not-running`) with the cause of its death. Safe to cancel.
         """
 

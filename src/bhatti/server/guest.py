@@ -2,9 +2,11 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
 from bhatti.errors import GuestFailure, InvalidRequest, NotFound
 from bhatti.guestlink.client import GuestLink
+from bhatti.server.backend import Visitor
 from bhatti.server.call import Call
 from lohar.wire.messages import MessageError
 
@@ -27,14 +29,19 @@ HINTS = {
 @contextlib.asynccontextmanager
 async def entered(call: Call) -> AsyncIterator[GuestLink]:
     """Give the link into the call's sandbox; an error of the block becomes the one that the caller can act on."""
-    link = await call.backend.guest(call.ref)
-    try:
-        yield link
-    except Exception as err:
-        told = await explained(call, err)
-        if told is err:
-            raise
-        raise told from err
+    async with visiting(call) as visitor:
+        try:
+            yield visitor.link
+        except Exception as err:
+            told = await explained(call, err)
+            if told is err:
+                raise
+            raise told from err
+
+
+def visiting(call: Call) -> AbstractAsyncContextManager[Visitor]:
+    """Return the block in which the call uses its sandbox, which is awake and stays so; errors pass as they are."""
+    return call.backend.visit(call.ref, f"{call.operation.name} is under way")
 
 
 async def explained(call: Call, error: Exception) -> Exception:

@@ -78,6 +78,10 @@ MIGRATIONS: tuple[str, ...] = (
         max_snapshots         INTEGER
     ) STRICT;
     """,
+    # 5: what can be changed of a sandbox at any time
+    """
+    ALTER TABLE sandboxes ADD COLUMN preferences BLOB NOT NULL DEFAULT x'7b7d';
+    """,
 )
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import msgspec
 
 from bhatti.errors import Conflict, CorruptData
+from bhatti.model.preferences import Preferences
 from bhatti.model.sandbox import SandboxSpec, Status
 
 
@@ -37,6 +38,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     spec: SandboxSpec
     created_at: datetime.datetime
     owner: str = ""
+    preferences: Preferences = Preferences()
     facts: Facts = Facts()
     cause: LastWords | None = None
     stopped_at: datetime.datetime | None = None
@@ -48,10 +50,17 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def new(spec: SandboxSpec, *, owner: str, engine: str) -> Record:
+def new(spec: SandboxSpec, *, owner: str, engine: str, preferences: Preferences) -> Record:
     """Return the record of a sandbox that is about to be made."""
     return Record(
-        id=spec.id, name=spec.name, owner=owner, status=Status.CREATING, engine=engine, spec=spec, created_at=now()
+        id=spec.id,
+        name=spec.name,
+        owner=owner,
+        status=Status.CREATING,
+        engine=engine,
+        spec=spec,
+        preferences=preferences,
+        created_at=now(),
     )
 
 
@@ -59,9 +68,9 @@ def insert(connection: sqlite3.Connection, record: Record) -> None:
     """Add a row. Raises `Conflict` (code `name-taken`) if a sandbox that is not destroyed has the name."""
     try:
         connection.execute(
-            "INSERT INTO sandboxes (id, name, owner, status, engine, spec, facts, cause, created_at, stopped_at,"
-            " destroyed_at) VALUES (:id, :name, :owner, :status, :engine, :spec, :facts, :cause, :created_at,"
-            " :stopped_at, :destroyed_at)",
+            "INSERT INTO sandboxes (id, name, owner, status, engine, spec, preferences, facts, cause, created_at,"
+            " stopped_at, destroyed_at) VALUES (:id, :name, :owner, :status, :engine, :spec, :preferences, :facts,"
+            " :cause, :created_at, :stopped_at, :destroyed_at)",
             _values(record),
         )
     except sqlite3.IntegrityError as err:
@@ -75,8 +84,9 @@ def insert(connection: sqlite3.Connection, record: Record) -> None:
 def update(connection: sqlite3.Connection, record: Record) -> None:
     """Write the row of `record.id` anew."""
     connection.execute(
-        "UPDATE sandboxes SET name=:name, owner=:owner, status=:status, engine=:engine, spec=:spec, facts=:facts,"
-        " cause=:cause, created_at=:created_at, stopped_at=:stopped_at, destroyed_at=:destroyed_at WHERE id=:id",
+        "UPDATE sandboxes SET name=:name, owner=:owner, status=:status, engine=:engine, spec=:spec,"
+        " preferences=:preferences, facts=:facts, cause=:cause, created_at=:created_at, stopped_at=:stopped_at,"
+        " destroyed_at=:destroyed_at WHERE id=:id",
         _values(record),
     )
 
@@ -107,6 +117,7 @@ def _values(record: Record) -> dict[str, str | bytes | None]:
         "status": record.status.value,
         "engine": record.engine,
         "spec": msgspec.json.encode(record.spec),
+        "preferences": msgspec.json.encode(record.preferences),
         "facts": msgspec.json.encode(record.facts),
         "cause": None if record.cause is None else msgspec.json.encode(record.cause),
         "created_at": record.created_at.isoformat(),
@@ -124,6 +135,7 @@ def _record(row: sqlite3.Row) -> Record:
             status=Status(row["status"]),
             engine=row["engine"],
             spec=msgspec.json.decode(row["spec"], type=SandboxSpec),
+            preferences=msgspec.json.decode(row["preferences"], type=Preferences),
             facts=msgspec.json.decode(row["facts"], type=Facts),
             cause=None if row["cause"] is None else msgspec.json.decode(row["cause"], type=LastWords),
             created_at=datetime.datetime.fromisoformat(row["created_at"]),

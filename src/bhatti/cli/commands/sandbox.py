@@ -4,10 +4,21 @@ import sys
 from collections.abc import Iterable
 
 import click
+import msgspec
 
 from bhatti.cli import output, progress
 from bhatti.cli.autostart import client_of_running_daemon
-from bhatti.cli.session import client, environment, json_option, print_json, quiet_option, shape_options
+from bhatti.cli.session import (
+    client,
+    environment,
+    idle_options,
+    idle_seconds,
+    json_option,
+    labels,
+    print_json,
+    quiet_option,
+    shape_options,
+)
 from bhatti.errors import BhattiError, InvalidRequest
 from bhatti.operations import table, types
 from bhatti.sdk.client import Client
@@ -24,6 +35,9 @@ VOLUME_HELP = "Mount a volume (`bhatti volume create`); `:ro` so that others may
 @click.option("--init", metavar="SCRIPT", help="Run in session `init` as soon as it has booted.")
 @click.option("--user", metavar="NAME", help="Whom commands run as; `lohar` if not given.")
 @click.option("--from", "source", metavar="SANDBOX", help="Fork that sandbox; it cannot be told to be anything else.")
+@click.option("--label", "labelled", multiple=True, metavar="KEY=VALUE", help="Mark it; repeatable.")
+@click.option("--keep-hot", is_flag=True, help="Never let it sleep.")
+@idle_options
 @json_option
 @quiet_option
 def create(
@@ -39,6 +53,10 @@ def create(
     init: str | None,
     user: str | None,
     source: str | None,
+    labelled: tuple[str, ...],
+    keep_hot: bool,
+    warm_after: str | None,
+    cold_after: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -62,6 +80,10 @@ def create(
         volumes=[_volume(given) for given in volumes],
         init=init,
         source=source,
+        keep_hot=keep_hot,
+        labels=labels(labelled),
+        warm_after_s=None if warm_after is None else idle_seconds("--warm-after", warm_after),
+        cold_after_s=None if cold_after is None else idle_seconds("--cold-after", cold_after),
     )
     told(make(client_of_running_daemon(), request, quiet=quiet or as_json), as_json=as_json, quiet=quiet)
 
@@ -96,14 +118,16 @@ def followed(title: str, events: Iterable[types.CreateEvent], *, quiet: bool) ->
 
 
 @click.command()
+@click.option("--label", metavar="KEY[=VALUE]", help="Only those with this label.")
 @json_option
 @quiet_option
-def ls(as_json: bool, quiet: bool) -> None:
+def ls(label: str | None, as_json: bool, quiet: bool) -> None:
     """List the sandboxes, newest first.
 
-    Example: bhatti ls -q
+    Example: bhatti ls -q --label team=red
     """
-    found = client().call(table.SANDBOX_LIST)
+    query = {} if label is None else {"label": label}
+    found = msgspec.json.decode(client().download(table.SANDBOX_LIST, query).read(), type=list[types.Sandbox])
     if as_json:
         print_json(found)
     elif quiet:
@@ -144,6 +168,8 @@ def inspect(name: str, as_json: bool) -> None:
         ("name", sandbox.name),
         ("id", sandbox.id),
         ("status", f"{sandbox.status} ({sandbox.thermal})"),
+        ("thermal", sandbox.thermal_reason or "-"),
+        ("labels", " ".join(f"{key}={value}" for key, value in sorted(sandbox.labels.items())) or "-"),
         ("address", sandbox.ip or "-"),
         ("image", sandbox.image),
         ("cpus", str(sandbox.cpus)),

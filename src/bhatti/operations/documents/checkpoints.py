@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 
+from bhatti.model.preferences import IdleSeconds
 from bhatti.operations.documents.base import Answer, Request
 from bhatti.operations.documents.sandboxes import FileInjection
 
@@ -12,7 +13,8 @@ from bhatti.operations.documents.sandboxes import FileInjection
 class SandboxFork(Request, frozen=True, kw_only=True):
     """What the fork is to be called, and what it has beyond its source: variables, files, a start-up script.
 
-    With `checkpoint` it goes on from there instead of from what the source is now.
+    With `checkpoint` it goes on from there instead of from what the source is now. Labels and idle times are not
+    inherited; they are as in `SandboxEdit`.
     """
 
     name: str | None = None
@@ -20,6 +22,10 @@ class SandboxFork(Request, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     files: list[FileInjection] = []
     init: str | None = None
+    keep_hot: bool = False
+    labels: dict[str, str] = {}
+    warm_after_s: IdleSeconds | None = None
+    cold_after_s: IdleSeconds | None = None
 
 
 class CheckpointCreate(Request, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from bhatti.model.preferences import IdleSeconds
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.operations.documents.base import Answer, Event, Request
 from bhatti.operations.documents.volumes import Mounted, VolumeMount
@@ -23,6 +24,7 @@ class SandboxCreate(Request, frozen=True, kw_only=True, rename={"source": "from"
 
     `from` names a sandbox to fork: then the defaults are what that one is, and nothing else is possible.
     `persistent_volumes` and `new_volumes` (each made if it is not there) are the reference's words for `volumes`.
+    `keep_hot`, `labels` and the idle times are as in `SandboxEdit`.
     """
 
     name: str | None = None
@@ -38,6 +40,31 @@ class SandboxCreate(Request, frozen=True, kw_only=True, rename={"source": "from"
     new_volumes: list[VolumeMount] = []
     init: str | None = None
     source: str | None = None
+    keep_hot: bool = False
+    labels: dict[str, str] = {}
+    warm_after_s: IdleSeconds | None = None
+    cold_after_s: IdleSeconds | None = None
+
+
+class SandboxEdit(Request, frozen=True, kw_only=True):
+    """What is to change; what is left out stays. `keep_hot` never sleeps.
+
+    `warm_after_s` and `cold_after_s` are the idle times after which it is paused, and put to sleep: 0 is never, null
+    leaves it to the daemon's settings. Labels that are added replace those of the same key.
+    """
+
+    name: str | None = None
+    keep_hot: bool | None = None
+    labels_add: dict[str, str] = {}
+    labels_remove: list[str] = []
+    warm_after_s: IdleSeconds | msgspec.UnsetType | None = msgspec.UNSET
+    cold_after_s: IdleSeconds | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class SandboxFilter(Request, frozen=True, kw_only=True):
+    """Which sandboxes to list: those with `label`, given as `key` or `key=value`."""
+
+    label: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
 
 
 class Cause(Answer, frozen=True, kw_only=True):
@@ -49,12 +76,21 @@ class Cause(Answer, frozen=True, kw_only=True):
 
 
 class Sandbox(Answer, frozen=True, kw_only=True):
-    """A sandbox as it is now. `how` and `why` say which way it came to life; `timings_ms` what each part took."""
+    """A sandbox as it is now. `how` and `why` say which way it came to life; `timings_ms` what each part took.
+
+    `thermal` says how awake it is and `thermal_reason` why, and what becomes of it next. The idle times are its own;
+    null are the daemon's.
+    """
 
     id: str
     name: str
     status: Status
     thermal: Temperature
+    thermal_reason: str = ""
+    keep_hot: bool = False
+    warm_after_s: float | None = None
+    cold_after_s: float | None = None
+    labels: dict[str, str] = {}
     image: str
     cpus: int
     memory_mb: int

@@ -1,4 +1,4 @@
-"""Sandboxes: making, listing, showing, stopping, starting and ending them."""
+"""Sandboxes: making, listing, showing, changing, pausing, resuming, stopping, starting and ending them."""
 
 from bhatti.errors import (
     Busy,
@@ -43,6 +43,7 @@ SANDBOX_LIST: Operation[None, list[types.Sandbox]] = Operation(
     method="GET",
     path="/sandboxes",
     summary="List the sandboxes, newest first.",
+    query=types.SandboxFilter,
     result=list[types.Sandbox],
     errors=(Unavailable,),
 )
@@ -53,6 +54,31 @@ SANDBOX_GET: Operation[None, types.Sandbox] = Operation(
     summary="Show one sandbox as it is now.",
     result=types.Sandbox,
     errors=(NotFound, Unavailable),
+)
+SANDBOX_EDIT: Operation[types.SandboxEdit, types.Sandbox] = Operation(
+    name="sandbox.edit",
+    method="PATCH",
+    path="/sandboxes/{id}",
+    summary="Change name, labels or idle times of a sandbox. One that sleeps sleeps on.",
+    request=types.SandboxEdit,
+    result=types.Sandbox,
+    errors=(NotFound, Conflict, OutOfSpace, InvalidRequest, Unavailable),
+)
+SANDBOX_PAUSE: Operation[None, types.Sandbox] = Operation(
+    name="sandbox.pause",
+    method="POST",
+    path="/sandboxes/{id}/pause",
+    summary="Halt a sandbox, its memory and connections kept. The next call into it lets it run on.",
+    result=types.Sandbox,
+    errors=(NotFound, Conflict, Busy, EngineFailure, InvalidRequest, Unavailable),
+)
+SANDBOX_RESUME: Operation[None, types.Sandbox] = Operation(
+    name="sandbox.resume",
+    method="POST",
+    path="/sandboxes/{id}/resume",
+    summary="Let a paused sandbox run on.",
+    result=types.Sandbox,
+    errors=(NotFound, Conflict, Busy, EngineFailure, GuestTimeout, InvalidRequest, Unavailable),
 )
 SANDBOX_STOP: Operation[None, types.Sandbox] = Operation(
     name="sandbox.stop",
@@ -93,6 +119,9 @@ OPERATIONS: tuple[Operation[object, object], ...] = (
     SANDBOX_CREATE,
     SANDBOX_LIST,
     SANDBOX_GET,
+    SANDBOX_EDIT,
+    SANDBOX_PAUSE,
+    SANDBOX_RESUME,
     SANDBOX_STOP,
     SANDBOX_START,
     SANDBOX_DESTROY,

@@ -16,7 +16,7 @@ from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler, decoded
 from bhatti.server.events import EventStream
 from bhatti.server.failures import ours
-from bhatti.server.guest import entered, explained
+from bhatti.server.guest import entered, explained, visiting
 from bhatti.server.sockets import accepted, keep_alive, say, told
 from bhatti.server.tasks import together
 from lohar.wire.frames import FrameType
@@ -89,15 +89,14 @@ async def _streamed(call: Call, link: GuestLink, request: types.ExecRequest) -> 
 
 async def over_socket(call: Call) -> web.StreamResponse:
     """Run a command over a WebSocket; see the operation for what the messages are."""
-    link = await call.backend.guest(call.ref)
-    async with accepted(call) as socket:
+    async with visiting(call) as visitor, accepted(call) as socket:
         try:
             with anyio.fail_after(FIRST_MESSAGE_S):
                 first = await socket.receive()
             if first.type is not WSMsgType.TEXT:
                 raise InvalidRequest("the first message is the request, as JSON text", code="invalid-json")
             request = decoded(first.data.encode(), types.ExecRequest)
-            async with _started(link, request) as stream:
+            async with _started(visitor.link, request) as stream:
                 last: types.Event = await _converse(socket, stream)
         except TimeoutError:
             last = types.Event.of(InvalidRequest("no request came"))

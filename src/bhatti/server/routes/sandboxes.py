@@ -1,4 +1,4 @@
-"""Making, listing, showing, stopping, starting and ending sandboxes."""
+"""Making, listing, showing, changing, pausing, stopping, starting and ending sandboxes."""
 
 from collections.abc import Awaitable, Callable
 
@@ -58,12 +58,27 @@ async def _told(call: Call, make: Making) -> web.StreamResponse:
 
 async def list_all(call: Call) -> list[types.Sandbox]:
     """List the sandboxes."""
-    return await call.backend.sandboxes(call.caller)
+    return await call.backend.sandboxes(call.query(types.SandboxFilter), call.caller)
 
 
 async def get(call: Call) -> types.Sandbox:
     """Show one sandbox."""
     return await call.backend.sandbox(call.ref)
+
+
+async def edit(call: Call) -> types.Sandbox:
+    """Change name, labels or idle times of a sandbox."""
+    return await call.backend.edit(call.ref, await call.body(types.SandboxEdit))
+
+
+async def pause(call: Call) -> types.Sandbox:
+    """Halt a sandbox."""
+    return await call.backend.pause_sandbox(call.ref)
+
+
+async def resume(call: Call) -> types.Sandbox:
+    """Let a halted sandbox run on."""
+    return await call.backend.resume_sandbox(call.ref)
 
 
 async def stop(call: Call) -> types.Sandbox:
@@ -86,6 +101,9 @@ HANDLERS: dict[str, Handler] = {
     table.SANDBOX_CREATE.name: create,
     table.SANDBOX_LIST.name: list_all,
     table.SANDBOX_GET.name: get,
+    table.SANDBOX_EDIT.name: edit,
+    table.SANDBOX_PAUSE.name: pause,
+    table.SANDBOX_RESUME.name: resume,
     table.SANDBOX_STOP.name: stop,
     table.SANDBOX_START.name: start,
     table.SANDBOX_DESTROY.name: destroy,

@@ -9,6 +9,7 @@ from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import GuestLink, TerminalStream
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
+from bhatti.server.guest import visiting
 from bhatti.server.sockets import accepted, keep_alive, say, told
 from bhatti.server.tasks import together
 
@@ -27,10 +28,10 @@ async def terminal(call: Call) -> web.StreamResponse:
     """Open or attach to a terminal; see the operation for what the messages are."""
     query = call.query(types.TerminalQuery)
     program = _program(query.cmd)
-    link = await call.backend.guest(call.ref)
-    async with accepted(call) as socket:
+    async with visiting(call) as visitor, accepted(call) as socket:
         try:
-            async with _opened(link, query, program) as stream:
+            async with _opened(visitor.link, query, program) as stream:
+                visitor.work.doing = f"terminal {stream.session.session_id} is attached"
                 await socket.send_str(_begin(stream))
                 last = await _converse(socket, stream, query)
         except Exception as err:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 async def touch(served: Served, name: str) -> list[str]:
     """Make a file in the sandbox; return all there are."""
-    link = await served.service.guest("one")
+    link = await served.guest("one")
     return (await link.exec(["sh", "-c", f"touch {name}; ls"])).stdout.decode().split()
 
 

@@ -23,13 +23,13 @@ async def fork(served: Served, **fields: object) -> types.Sandbox:
 
 
 async def files_of(served: Served, name: str) -> list[str]:
-    link = await served.service.guest(name)
+    link = await served.guest(name)
     return (await link.exec(["ls"])).stdout.decode().split()
 
 
 async def test_a_fork_is_somebody_of_its_own_with_what_its_source_had(served: Served) -> None:
     await served.service.create(types.SandboxCreate(name="one", env={"A": "1", "B": "1"}, init="true"), ignore)
-    await (await served.service.guest("one")).exec(["touch", "common"])
+    await (await served.guest("one")).exec(["touch", "common"])
     stages: list[str] = []
     made = await served.service.fork("one", types.SandboxFork(name="two", env={"B": "2"}), stages.append)
     assert (made.name, made.how, made.status) == ("two", "forked", Status.RUNNING)
@@ -61,9 +61,9 @@ async def test_a_source_that_sleeps_is_woken_and_one_that_failed_is_refused(serv
 
 async def test_a_fork_of_a_checkpoint_needs_no_running_source(served: Served) -> None:
     await served.create("one")
-    await (await served.service.guest("one")).exec(["touch", "early"])
+    await (await served.guest("one")).exec(["touch", "early"])
     await served.service.checkpoint("one", "kept")
-    await (await served.service.guest("one")).exec(["touch", "late"])
+    await (await served.guest("one")).exec(["touch", "late"])
     await served.service.stop_sandbox("one")
     await fork(served, name="two", checkpoint="kept")
     assert (await served.service.sandbox("one")).status is Status.STOPPED

@@ -67,7 +67,7 @@ async def test_a_created_sandbox_runs_and_is_written_down(served: Served) -> Non
     assert (made.name, made.status, made.ip) == ("one", Status.RUNNING, "127.0.0.1")
     assert await served.journal.intents() == []
     assert [row.status for row in await served.journal.sandboxes()] == [Status.RUNNING]
-    link = await served.service.guest("one")
+    link = await served.guest("one")
     assert (await link.exec(["echo", "hello"])).stdout == b"hello\n"
 
 
@@ -78,7 +78,7 @@ async def test_a_destroyed_sandbox_is_gone_with_all_it_had(served: Served) -> No
     assert await left(served) == NOTHING
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    for use in (served.service.sandbox, served.service.guest, served.service.destroy):
+    for use in (served.service.sandbox, served.guest, served.service.destroy):
         with pytest.raises(NotFound) as caught:
             await use("one")
         assert caught.value.code == "sandbox-destroyed"
@@ -161,7 +161,7 @@ async def test_a_sandbox_cannot_be_destroyed_while_it_is_made(served: Served) ->
         with pytest.raises(Busy, match="create is under way, cannot destroy it"):
             await served.service.destroy("one")
         with pytest.raises(Conflict) as caught:
-            await served.service.guest("one")
+            await served.guest("one")
         assert caught.value.code == "not-running"
 
 
@@ -198,7 +198,7 @@ async def test_a_death_is_noticed_by_whoever_looks(served: Served) -> None:
     assert shown.cause is not None
     assert "-9" in shown.cause.detail
     with pytest.raises(Conflict, match="has failed") as caught:
-        await served.service.guest("one")
+        await served.guest("one")
     assert caught.value.code == "not-running"
     assert [event.kind for event in await served.journal.events()] == ["created", "failed"]
     await served.service.destroy("one")
@@ -209,7 +209,7 @@ async def test_a_death_is_noticed_by_whoever_wants_in(served: Served) -> None:
     made = await served.create()
     await kill(made)
     with pytest.raises(Conflict, match="has failed"):
-        await served.service.guest("one")
+        await served.guest("one")
 
 
 async def test_a_lost_connection_is_explained_by_the_death_behind_it(served: Served) -> None:
@@ -269,8 +269,8 @@ async def test_the_next_daemon_takes_the_sandboxes_over(directory: Path) -> None
         await first.engine.aclose()
         async with serving_again(first) as service:
             assert [found.id for found in await service.sandboxes()] == [made.id]
-            link = await service.guest("one")
-            assert (await link.exec(["true"])).exit_code == 0
+            async with service.visit("one", "a test is under way") as visitor:
+                assert (await visitor.link.exec(["true"])).exit_code == 0
 
 
 @contextlib.asynccontextmanager
@@ -338,7 +338,7 @@ async def test_a_sleeping_sandbox_is_woken_once_by_all_who_want_in(served: Serve
     outputs: list[bytes] = []
 
     async def want_in() -> None:
-        outputs.append((await (await served.service.guest("one")).exec(["echo", "awake"])).stdout)
+        outputs.append((await (await served.guest("one")).exec(["echo", "awake"])).stdout)
 
     async with anyio.create_task_group() as tasks:
         for _ in range(20):

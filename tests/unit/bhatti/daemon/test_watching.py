@@ -57,7 +57,7 @@ async def test_a_sandbox_that_is_called_as_a_dead_one_was_has_its_own_events(ser
 async def test_the_figures_are_of_this_daemon(served: Served) -> None:
     await served.create("one")
     await served.service.stop_sandbox("one")
-    await served.service.guest("one")  # wakes it
+    await served.guest("one")  # wakes it
     text = (await served.service.watch.metrics()).decode()
     assert 'bhatti_sandboxes{status="running",temperature="hot"} 1.0' in text
     assert 'bhatti_engine_call_seconds_count{call="create",engine="local",how="booted"} 1.0' in text

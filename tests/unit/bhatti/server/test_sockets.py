@@ -40,7 +40,7 @@ async def test_a_defect_in_a_conversation_is_told_and_logged(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     await served.create()
-    link = await served.service.guest("one")
+    link = await served.guest("one")
 
     def broken(*args: object, **kwargs: object) -> None:
         raise KeyError("oops")

@@ -106,7 +106,7 @@ async def test_a_program_that_is_not_there_is_told(served: Served) -> None:
 async def test_leaving_detaches(own: Served) -> None:
     async with terminal(own, cmd="cat") as (_, session):
         pass
-    link = await own.service.guest("one")
+    link = await own.guest("one")
     with anyio.fail_after(5):
         while any(s.attached for s in await link.sessions()):
             await anyio.lowlevel.checkpoint()

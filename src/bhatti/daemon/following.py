@@ -1,0 +1,53 @@
+"""Bringing rows up to date with their machines: that is how a death is noticed."""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from bhatti.daemon.catalogue import Catalogue
+from bhatti.daemon.exclusive import Claims
+from bhatti.daemon.recovery import last_words
+from bhatti.engines.base import Engine, Machine
+from bhatti.errors import NotFound
+from bhatti.model.sandbox import Status
+from bhatti.store.journal import Journal
+from bhatti.store.sandboxes import Record, now
+
+log = logging.getLogger(__name__)
+
+
+class Following:
+    """Looks at machines, and writes down what has become of them without an order."""
+
+    def __init__(self, parts: Callable[[], tuple[Journal, Engine]], catalogue: Catalogue, claims: Claims) -> None:
+        self._parts = parts
+        self._catalogue = catalogue
+        self._claims = claims
+
+    async def look(self, record: Record) -> tuple[Record, Machine | None]:
+        """Ask the engine how the machine is; write down what has changed."""
+        _, engine = self._parts()
+        try:
+            machine: Machine | None = await engine.status(record.id)
+        except NotFound:
+            machine = None
+        return await self.follow(record, machine), machine
+
+    async def follow(self, record: Record, machine: Machine | None) -> Record:
+        """Bring the row up to date with the machine, unless an order is at work on it."""
+        journal, _ = self._parts()
+        current = self._catalogue.get(record.id)
+        if current is None or current.status is Status.CREATING or self._claims.holder(record.id) is not None:
+            return current or record
+        if current.status is not Status.RUNNING or (machine is not None and machine.status is Status.RUNNING):
+            return current
+        words = last_words(machine, "its machine is gone")
+        status = Status.STOPPED if machine is not None and machine.status is Status.STOPPED else Status.FAILED
+        dead = msgspec.structs.replace(
+            current, status=status, cause=words if status is Status.FAILED else None, stopped_at=now()
+        )
+        self._catalogue.put(dead)
+        log.warning("sandbox %s (%s) is %s: %s", current.name, record.id, status, words.detail)
+        await journal.note(dead, status.value, words.detail)
+        return dead

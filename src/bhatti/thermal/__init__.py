@@ -1,0 +1,1 @@
+"""Hot, warm, cold: when a sandbox goes to sleep, and why."""
