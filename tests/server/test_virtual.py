@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import platform
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -144,6 +145,26 @@ def test_a_sandbox_sleeps_and_wakes_with_its_processes(virtual: Daemon) -> None:
     virtual.out("stop", "sleeper")
     assert virtual.out("start", "sleeper").startswith(b"restored")
     virtual.out("rm", "sleeper")
+
+
+def test_an_idle_sandbox_is_warm_then_cold_and_any_command_finds_it_where_it_was(virtual: Daemon) -> None:
+    virtual.out("create", "idler", "--memory", "256", "--warm-after", "1", "--cold-after", "never")
+    virtual.out("exec", "idler", "--", "sh", "-c", "sleep 1000 & echo $! > /dev/shm/pid")
+    assert "idle for" in becomes(virtual, "idler", "warm")
+    assert virtual.out("exec", "idler", "--", "sh", "-c", "kill -0 $(cat /dev/shm/pid) && echo there") == b"there\n"
+    virtual.out("edit", "idler", "--cold-after", "2")
+    assert "idle for" in becomes(virtual, "idler", "cold")
+    assert virtual.out("exec", "idler", "--", "sh", "-c", "kill -0 $(cat /dev/shm/pid) && echo there") == b"there\n"
+    assert json.loads(virtual.out("inspect", "idler", "--json"))["how"] == "restored"
+    virtual.out("rm", "idler")
+
+
+def becomes(virtual: Daemon, name: str, temperature: str) -> str:
+    """Wait until a sandbox is as warm as that; return the reason. Nobody tells, so somebody has to look."""
+    give_up = time.monotonic() + 60
+    while (shown := json.loads(virtual.out("inspect", name, "--json")))["thermal"] != temperature:
+        assert time.monotonic() < give_up, shown["thermal_reason"]
+    return str(shown["thermal_reason"])
 
 
 def test_a_machine_that_is_killed_tells_how_it_died(virtual: Daemon) -> None:
