@@ -19,7 +19,7 @@ POLL_S = 0.05
 
 
 def client_of_running_daemon() -> Client:
-    """Return a client whose daemon serves; one is started if none runs and it is this user's own that is meant.
+    """Return a client whose daemon serves; one is started if none runs and no other than this user's own is named.
 
     Raises `Unavailable` or what kept the daemon from starting.
     """
@@ -29,7 +29,8 @@ def client_of_running_daemon() -> Client:
     try:
         status = ours.call(table.HEALTH).status
     except Unavailable as err:
-        if err.code != "daemon-not-running" or ours.endpoint.path != paths.socket_path():
+        named = os.environ.get("BHATTI_URL") or ours.endpoint.path != paths.socket_path()
+        if err.code != "daemon-not-running" or named:
             raise
         start()
     else:
