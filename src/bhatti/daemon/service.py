@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-import anyio
 import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
@@ -29,10 +28,11 @@ from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
 from bhatti.daemon.following import Following
 from bhatti.daemon.forks import Forks
+from bhatti.daemon.making import Making
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.owned_volumes import in_words_of, led
 from bhatti.daemon.power import OF_THE_DAEMON, Power
-from bhatti.daemon.recovery import Recovery, facts_of
+from bhatti.daemon.recovery import Recovery
 from bhatti.daemon.settings import Settings
 from bhatti.daemon.sleeping import Sleeping
 from bhatti.daemon.volumes import Volumes
@@ -85,6 +85,7 @@ class Service(Backend):
             self._watch,
             self._following.look,
         )
+        self._making = Making(self._serving_or_stopping, self._catalogue, self.claims, self._volumes, self._ledger)
         self._sleeping: Sleeping | None = None
         self._tasks = tasks
 
@@ -207,47 +208,8 @@ class Service(Backend):
         self._catalogue.reserve(record)
         with in_words_of(caller.owner):
             self._volumes.claim(record, wanted, space)
-            machine = await self._orders.run(lambda: self._create(record, work), undo_when_left=True)
+            machine = await self._orders.run(lambda: self._making.create(record, work), undo_when_left=True)
         return self._answer(self._catalogue.find(record.id), machine)
-
-    @exclusive(per="sandbox", busy="reject")
-    async def _create(self, record: Record, work: Callable[[], Awaitable[Machine]]) -> Machine:
-        journal, _ = self._serving()
-        began = time.monotonic()
-        made = False
-        try:
-            await journal.begin_create(record)
-            await self._volumes.make_for(record)
-            machine = await work()
-            made = True
-            running = msgspec.structs.replace(record, status=machine.status, facts=facts_of(machine))
-            await journal.finish_create(running)
-        except BaseException as err:
-            with anyio.CancelScope(shield=True):
-                await self._undo_create(record, made, err)
-            raise
-        self._catalogue.put(running)
-        self._volumes.keep_for(record)
-        self._ledger.awake(record.id)
-        log.info(
-            "created", extra={"id": record.id, "sandbox": record.name, "ms": round((time.monotonic() - began) * 1000)}
-        )
-        return machine
-
-    async def _undo_create(self, record: Record, made: bool, why: BaseException) -> None:
-        journal, engine = self._serving()
-        reason = str(why) or type(why).__name__
-        log.info("creation undone", extra={"id": record.id, "sandbox": record.name, "why": reason})
-        try:
-            if made:
-                await engine.destroy(record.id)
-            await journal.undo_create(record.id, reason)
-            await self._volumes.unmake_for(record)
-        except BhattiError:
-            # The intent stays in the journal: the next start finishes this.
-            log.exception("could not undo the creation of sandbox %s; the next start will", record.id)
-        finally:
-            self._catalogue.drop(record.id)
 
     async def stop_sandbox(self, ref: str) -> types.Sandbox:
         """See `Backend`."""

@@ -1,8 +1,12 @@
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.serving import Served, serving, short_directory
+
+from bhatti.model.sandbox import Status
+from bhatti.operations import types
 
 
 @pytest.fixture
@@ -15,3 +19,18 @@ def directory() -> Iterator[Path]:
 async def served(directory: Path) -> AsyncIterator[Served]:
     async with serving(directory) as found:
         yield found
+
+
+async def create(served: Served, **fields: object) -> types.Sandbox:
+    return await served.service.create(types.SandboxCreate(**fields), lambda stage: None)  # type: ignore[arg-type]
+
+
+async def left(served: Served) -> tuple[list[str], list[str], list[str]]:
+    """Return what there is of sandboxes: rows that are not destroyed, machines, directories."""
+    rows = [row.name for row in await served.journal.sandboxes() if row.status is not Status.DESTROYED]
+    machines = [machine.id for machine in await served.engine.list()]
+    directory = Path(served.settings.state_dir) / "m"
+    return rows, machines, sorted(os.listdir(directory)) if directory.exists() else []  # noqa: PTH208
+
+
+NOTHING: tuple[list[str], list[str], list[str]] = ([], [], [])
