@@ -1,1 +1,33 @@
-"""bhatti: a Linux machine of its own for every AI coding agent."""
+"""bhatti: a Linux machine of its own for every AI coding agent.
+
+`from bhatti import Sandbox` is the SDK, described in docs/sdk.md. What is named here is imported on first use: the
+command line is this package too, and must not pay for what it does not need.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bhatti.errors import BhattiError as BhattiError
+    from bhatti.sdk.results import CommandFailed as CommandFailed
+    from bhatti.sdk.results import Result as Result
+    from bhatti.sdk.sync.sandbox import Sandbox as Sandbox
+
+HOMES = {
+    "BhattiError": "bhatti.errors",
+    "CommandFailed": "bhatti.sdk.results",
+    "Result": "bhatti.sdk.results",
+    "Sandbox": "bhatti.sdk.sync.sandbox",
+}
+"""Where each name of the SDK lives."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module 'bhatti' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *HOMES]

@@ -6,7 +6,7 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from bhatti.errors import ErrorBody, Unavailable, from_body
+from bhatti.errors import BhattiError, ErrorBody, Unavailable, from_body
 from bhatti.operations.operation import Operation
 from bhatti.operations.types import Event
 from bhatti.sdk.connection import Connection, Response
@@ -42,7 +42,7 @@ class Client:
         """
         response = self._send(operation, request, parameters)
         assert operation.result is not None
-        return _decoded(response.read(), operation.result)
+        return decoded(response.read(), operation.result)
 
     def stream(
         self, operation: Operation[Req, object], request: Req, event: type[Ev], **parameters: str
@@ -53,10 +53,10 @@ class Client:
         for piece in response.pieces():
             *lines, buffer = (buffer + piece).split(b"\n")
             for line in lines:
-                said = _decoded(line, event)
+                said = decoded(line, event)
                 if said.type == "error":
                     self.close()
-                    raise _error(0, ErrorBody(said.error or "", said.code or "internal", said.hint, None, said.kind))
+                    raise from_body(0, ErrorBody(said.error or "", said.code or "internal", said.hint, None, said.kind))
                 yield said
 
     def download(self, operation: Operation[None, object], query: dict[str, str], **parameters: str) -> Response:
@@ -74,7 +74,7 @@ class Client:
         target = operation.target(parameters, query)
         response = self._checked(self._connection.request(operation.method, target, body=body))
         assert operation.result is not None
-        return _decoded(response.read(), operation.result)
+        return decoded(response.read(), operation.result)
 
     def head(self, operation: Operation[None, object], query: dict[str, str], **parameters: str) -> dict[str, str]:
         """Call `operation` and return the headers of its answer."""
@@ -100,22 +100,23 @@ class Client:
     def _checked(self, response: Response) -> Response:
         if response.head.status < 400:
             return response
-        status, raw = response.head.status, response.read()
-        if not raw:  # an answer to HEAD has no body to say more
-            raise _error(status, ErrorBody(f"the daemon answered {status} {response.head.reason}", "no-reason-given"))
-        try:
-            body = msgspec.json.decode(raw, type=ErrorBody)
-        except msgspec.MsgspecError:
-            said = raw[:200].decode(errors="replace")
-            body = ErrorBody(f"{self.endpoint} answered {status}: {said}", "foreign-answer")
-        raise _error(status, body)
+        raise refusal(str(self.endpoint), response.head.status, response.head.reason, response.read())
 
 
-def _error(status: int, body: ErrorBody) -> Exception:
+def refusal(whom: str, status: int, reason: str, raw: bytes) -> BhattiError:
+    """Return the error that an answer with an error's status tells of; `whom` is who answered."""
+    if not raw:  # an answer to HEAD has no body to say more
+        return from_body(status, ErrorBody(f"the daemon answered {status} {reason}", "no-reason-given"))
+    try:
+        body = msgspec.json.decode(raw, type=ErrorBody)
+    except msgspec.MsgspecError:
+        said = raw[:200].decode(errors="replace")
+        body = ErrorBody(f"{whom} answered {status}: {said}", "foreign-answer")
     return from_body(status, body)
 
 
-def _decoded(raw: bytes, expected: type[Res]) -> Res:
+def decoded(raw: bytes, expected: type[Res]) -> Res:
+    """Return the JSON of an answer as what it should be; raises `Unavailable` (code `bad-answer`)."""
     try:
         return msgspec.json.decode(raw, type=expected)
     except msgspec.MsgspecError as err:

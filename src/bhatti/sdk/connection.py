@@ -4,6 +4,7 @@ Imports little on purpose: `bhatti exec` is a process that lives for some tens o
 what it imports. Errors are imported when there is one.
 """
 
+import select
 import socket
 from collections.abc import Iterable, Iterator
 
@@ -73,7 +74,7 @@ class Connection:
             self.close()
             if reused and body is None and isinstance(err, (ConnectionError, EOFError)):
                 return self.request(method, target, headers=headers)
-            raise self._lost(err) from err
+            raise lost(self.endpoint, err) from err
 
     def upgrade(self, target: str, headers: Iterable[tuple[str, str]]) -> tuple[socket.socket, bytes] | Response:
         """Ask for another protocol on this connection.
@@ -100,7 +101,7 @@ class Connection:
             return self._receive(parser)
         except (OSError, EOFError, ProtocolViolation) as err:
             self.close()
-            raise self._lost(err) from err
+            raise lost(self.endpoint, err) from err
 
     def finished(self, parser: ResponseParser) -> None:
         """Take note that an answer has been read to its end."""
@@ -145,6 +146,8 @@ class Connection:
         return []
 
     def _opened(self) -> socket.socket:
+        if self._socket is not None and _has_news(self._socket):
+            self.close()  # an idle connection says one thing only: that the daemon has closed it
         if self._socket is None:
             self._socket = self._connect()
         return self._socket
@@ -165,24 +168,32 @@ class Connection:
         opened.settimeout(self._timeout_s)
         return opened
 
-    def _lost(self, err: Exception) -> Exception:
-        """Return what to tell the caller of a connection that failed with `err`."""
-        from bhatti.errors import Unavailable
 
-        if isinstance(err, PermissionError):
-            return Unavailable(
-                f"{self.endpoint} belongs to another user",
-                hint="run as that user, or start a daemon of your own: bhatti serve",
-                code="daemon-not-yours",
-            )
-        if isinstance(err, (ConnectionRefusedError, FileNotFoundError)):
-            return Unavailable(
-                f"no daemon is running at {self.endpoint}",
-                hint="start one: bhatti serve",
-                code="daemon-not-running",
-            )
+def lost(endpoint: Endpoint, err: Exception) -> Exception:
+    """Return what to tell the caller of a connection to `endpoint` that failed with `err`."""
+    from bhatti.errors import Unavailable
+
+    if isinstance(err, PermissionError):
         return Unavailable(
-            f"the connection to {self.endpoint} was lost: {str(err) or type(err).__name__}",
-            hint="`bhatti version` says whether the daemon is still there",
-            code="connection-lost",
+            f"{endpoint} belongs to another user",
+            hint="run as that user, or start a daemon of your own: bhatti serve",
+            code="daemon-not-yours",
         )
+    if isinstance(err, (ConnectionRefusedError, FileNotFoundError)):
+        return Unavailable(
+            f"no daemon is running at {endpoint}",
+            hint="start one: bhatti serve",
+            code="daemon-not-running",
+        )
+    return Unavailable(
+        f"the connection to {endpoint} was lost: {str(err) or type(err).__name__}",
+        hint="`bhatti version` says whether the daemon is still there",
+        code="connection-lost",
+    )
+
+
+def _has_news(sock: socket.socket) -> bool:
+    """Say whether there is something to read, or the end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

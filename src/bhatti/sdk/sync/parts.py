@@ -1,0 +1,136 @@
+"""What a `Sandbox` has in it: `files` and `sessions`."""
+
+import os
+from collections.abc import Sequence
+
+from bhatti.operations import types
+from bhatti.sdk.flows import Entries, Flows, as_bytes
+from bhatti.sdk.results import FileStat
+from bhatti.sdk.sync.driver import Driver
+from bhatti.sdk.sync.streams import Terminal
+from bhatti.sdk.talks import TerminalTalk, terminal_query
+
+Local = str | os.PathLike[str]
+"""A path of this machine."""
+
+
+class Files:
+    """Files of a sandbox. Relative paths begin where commands run, `/workspace` in most images.
+
+    >>> sb.files.write_text("greeting.txt", "hello")
+    >>> sb.run("cat greeting.txt").stdout
+    'hello'
+    """
+
+    def __init__(self, driver: Driver, flows: Flows) -> None:
+        self._driver = driver
+        self._flows = flows
+
+    def read(self, path: str) -> bytes:
+        """Return what is in a file.
+
+        >>> sb.files.write("data.bin", b"1 2")
+        >>> sb.files.read("data.bin")
+        b'1 2'
+        """
+        return self._driver.run(self._flows.read(path))
+
+    def read_text(self, path: str, encoding: str = "utf-8") -> str:
+        """Return what is in a text file; raises `UnicodeDecodeError` if it is not in that encoding."""
+        return self.read(path).decode(encoding)
+
+    def write(self, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
+        """Write a file, which appears whole or not at all; missing directories are made.
+
+        >>> sb.files.write("bin/hi", "#!/bin/sh\\necho hi", mode=0o755)
+        >>> sb.run("./bin/hi").stdout
+        'hi\\n'
+        """
+        self._driver.run(self._flows.write(path, as_bytes(data), mode))
+
+    def write_text(self, path: str, text: str, encoding: str = "utf-8", *, mode: int = 0o644) -> None:
+        """Write a text file, as `write` does."""
+        self.write(path, text.encode(encoding), mode=mode)
+
+    def list(self, path: str = ".") -> Entries:
+        """Return the files of a directory.
+
+        >>> sb.files.write("a/one.txt", "1")
+        >>> [(entry.name, entry.size) for entry in sb.files.list("a")]
+        [('one.txt', 1)]
+        """
+        return self._driver.run(self._flows.list(path))
+
+    def stat(self, path: str) -> FileStat:
+        """Return what a file is; raises `GuestFailure` or `NotFound` if there is none.
+
+        >>> sb.files.write("notes.txt", "12345")
+        >>> sb.files.stat("notes.txt").size
+        5
+        """
+        return self._driver.run(self._flows.stat(path))
+
+    def upload(self, local: Local, path: str) -> None:
+        """Copy a file of this machine, or a directory with all files in it, to `path` in the sandbox."""
+        self._driver.run(self._flows.upload(os.fspath(local), path))
+
+    def download(self, path: str, local: Local) -> None:
+        """Copy a file of the sandbox, or a directory with all files in it, to `local` on this machine."""
+        self._driver.run(self._flows.download(path, os.fspath(local)))
+
+
+class Sessions:
+    """Terminals of a sandbox: they outlive whoever looks at them.
+
+    >>> with sb.sessions.open("read name; echo hello $name") as terminal:
+    ...     terminal.write("world\\n")
+    ...     output = b"".join(terminal)
+    >>> output.splitlines()[-1], terminal.exit_code
+    (b'hello world', 0)
+    """
+
+    def __init__(self, driver: Driver, flows: Flows) -> None:
+        self._driver = driver
+        self._flows = flows
+
+    def list(self) -> "SessionList":
+        """Return the sessions that run.
+
+        >>> with sb.sessions.open("cat") as terminal:
+        ...     terminal.session_id in [session.session_id for session in sb.sessions.list()]
+        True
+        """
+        return self._driver.run(self._flows.sessions())
+
+    def open(
+        self,
+        command: str | Sequence[str] | None = None,
+        *,
+        rows: int = 24,
+        cols: int = 80,
+        cwd: str | None = None,
+        user: str | None = None,
+        max_idle: int = 3600,
+    ) -> Terminal:
+        """Open a terminal: a login shell, or another program.
+
+        It ends `max_idle` seconds after the last one has left it.
+        """
+        query = terminal_query(command, rows=rows, cols=cols, cwd=cwd, user=user, max_idle_sec=max_idle)
+        return Terminal(self._driver.endpoint, TerminalTalk(self._flows.info.id, query))
+
+    def attach(self, session_id: str, *, since: int | None = None, read_only: bool = False) -> Terminal:
+        """Come back to a terminal: what was there is shown again, from byte `since` on if that is given.
+
+        >>> with sb.sessions.open("cat") as terminal:
+        ...     left = terminal.session_id
+        >>> with sb.sessions.attach(left) as terminal:
+        ...     terminal.write("still here\\n")
+        ...     terminal.read()[:10]
+        b'still here'
+        """
+        query = types.TerminalQuery(session=session_id, since=since, read_only=read_only)
+        return Terminal(self._driver.endpoint, TerminalTalk(self._flows.info.id, query))
+
+
+SessionList = list[types.Session]
