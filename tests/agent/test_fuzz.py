@@ -15,12 +15,14 @@ from lohar.wire.frames import FrameType, encode, parse_exit
 if TYPE_CHECKING:
     from tests.agent.agents import LocalAgent
 
+pytestmark = pytest.mark.timeout(180)
+
 FUZZ = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 """One agent serves all examples: that it survives them is the point."""
 
-PATIENCE_S = 15
+PATIENCE_S = 60
 """For SYNC_REQ above all, which writes out what the whole machine has not yet written."""
 
 ANSWERS = {
