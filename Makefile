@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check bench lab lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/api.m
 
 bench: setup ## measure; prints the tables of docs/performance.md (SECTIONS="wire boot" to choose)
 	$(PYTHON) -m bench $(SECTIONS)
+
+lab: setup ## test the KVM path in an emulated machine that has KVM (takes long; LAB_ARGS=tests to choose)
+	$(PYTHON) -m scripts.lab $(LAB_ARGS)
 
 lock: setup ## renew requirements/dev.txt from pyproject.toml
 	.venv/bin/pip install --quiet uv
