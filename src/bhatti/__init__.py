@@ -4,7 +4,8 @@
 command line is this package too, and must not pay for what it does not need.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False
+"""As type checkers take it; importing it from `typing` would cost every `bhatti exec` some milliseconds."""
 
 if TYPE_CHECKING:
     from bhatti.errors import BhattiError as BhattiError
