@@ -335,7 +335,7 @@ class Sandbox:
         """Start a command that goes on by itself, its output in a file of the sandbox.
 
         >>> server = sb.spawn("echo listening; sleep 60")
-        >>> sb.run(f"kill {server.pid}").ok
+        >>> sb.run(f"kill {server.pid} && rm {server.output_file}").ok
         True
         """
         request = exec_request(command, env=env, cwd=cwd, user=user, detach=True)
