@@ -260,12 +260,13 @@ def test_the_forward_port_wants_the_token_too(guarded: LocalAgent) -> None:
 # --- many
 
 
-def test_two_hundred_connections_at_once(agent: Agent) -> None:
-    connections = [agent.connect() for _ in range(200)]
+def test_two_hundred_connections_at_once(local: LocalAgent) -> None:
+    connections = [local.connect() for _ in range(200)]
     for number, connection in enumerate(connections):
         connection.start("echo", str(number))
     for number, connection in enumerate(connections):
-        assert connection.collect(patience_s=30).stdout == b"%d\n" % number
+        result = connection.collect(patience_s=30)
+        assert (result.error, result.code, result.stdout) == ("", 0, b"%d\n" % number)
         connection.close()
 
 

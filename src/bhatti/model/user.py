@@ -8,7 +8,9 @@ import msgspec
 from bhatti.errors import InvalidRequest
 from bhatti.model.sandbox import NAME_PATTERN
 
-Cap = Annotated[int, msgspec.Meta(ge=0)] | None
+MAX_CAP = 10**12
+
+Cap = Annotated[int, msgspec.Meta(ge=0, le=MAX_CAP)] | None
 """The most that a user may have of something; None is without a bound."""
 
 KEY_PATTERN = re.compile(r"bht_[A-Za-z0-9_-]{43}")

@@ -50,8 +50,12 @@ def runtime(built: Path, parts: GuestRecord) -> Artefact:
 
 @pytest.fixture
 def copied(built: Path, tmp_path: Path) -> Path:
-    """A directory of the test's own with all images; files are shared with the machine's, so replace, never write."""
-    return share(built, tmp_path / "images")
+    """A directory of the test's own with the base image; files are shared with the machine's: replace, never write."""
+    copy = share(built, tmp_path / "images")
+    for name in (copy / "names").glob("*.json"):
+        if name.stem != "base":  # whatever else is on this machine
+            name.unlink()
+    return copy
 
 
 def share(source: Path, target: Path) -> Path:
