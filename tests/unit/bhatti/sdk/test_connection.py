@@ -68,7 +68,7 @@ def test_a_connection_that_the_daemon_closed_meanwhile_is_opened_again() -> None
 
 
 def test_a_request_with_a_body_is_not_sent_twice() -> None:
-    with server(says(OK)) as endpoint:
+    with server(says(OK, b"")) as endpoint:  # the second request is read, and not answered
         connection = Connection(endpoint)
         assert connection.request("GET", "/").read() == b"ok"
         with pytest.raises(Unavailable) as caught:
