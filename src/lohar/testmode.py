@@ -26,8 +26,11 @@ class TestModeError(Exception):
     """The sockets cannot be made; the message says which and why."""
 
 
-def run(environment: dict[str, str]) -> int:
-    """Serve as `environment` says (LOHAR_SOCK, LOHAR_FWD_SOCK) until told to stop; return the exit status."""
+def run(environment: dict[str, str], config: AgentConfig | None = None) -> int:
+    """Serve as `environment` says (LOHAR_SOCK, LOHAR_FWD_SOCK) until told to stop; return the exit status.
+
+    Without a `config`, commands run as the agent's own user with `/root` for a home.
+    """
     control, forward = environment.get("LOHAR_SOCK", ""), environment.get("LOHAR_FWD_SOCK", "")
     if not control or not forward:
         print("lohar: test mode needs LOHAR_SOCK and LOHAR_FWD_SOCK, the paths of two sockets", file=sys.stderr)
@@ -41,14 +44,14 @@ def run(environment: dict[str, str]) -> int:
         print(f"lohar: {error}", file=sys.stderr)
         return 1
     raise_limits()
-    config = AgentConfig(home="/root", uid=os.getuid(), gid=os.getgid())
+    settled = config or AgentConfig(home="/root", uid=os.getuid(), gid=os.getgid())
 
     def ready() -> None:
         os.rename(_hidden(control), control)
         print("lohar: test mode ready", file=sys.stderr, flush=True)
 
     try:
-        serve(config, sockets[:1], sockets[1:], ready=ready)
+        serve(settled, sockets[:1], sockets[1:], ready=ready)
     finally:
         for path in (control, forward):
             with suppress(FileNotFoundError):

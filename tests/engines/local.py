@@ -15,6 +15,7 @@ home directory: there is no memory in them. Its images are the ways in which a m
 
 import builtins
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -47,7 +48,7 @@ SILENT_S = 0.3
 GRACE_S = 5.0
 
 PROGRAMS = {
-    "base": [sys.executable, "-m", "lohar"],
+    "base": [sys.executable, str(Path(__file__).with_name("guest.py"))],
     "dies": ["sh", "-c", "echo 'Kernel panic - not syncing: as this image does'; exit 3"],
     "silent": ["sleep", "600"],
 }
@@ -313,9 +314,10 @@ class LocalEngine(Engine):
         sockets = {"LOHAR_TEST": "1", "LOHAR_SOCK": str(directory / "c"), "LOHAR_FWD_SOCK": str(directory / "f")}
         home = directory / "home"
         home.mkdir(exist_ok=True)
+        arguments = [str(home), json.dumps(dict(spec.env))] if spec.image == "base" else []
         with (directory / "console").open("wb") as console:
             return subprocess.Popen(
-                PROGRAMS[spec.image],
+                [*PROGRAMS[spec.image], *arguments],
                 env={**os.environ, **sockets},
                 cwd=home,
                 stdin=subprocess.DEVNULL,
