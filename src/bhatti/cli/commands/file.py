@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from bhatti.cli import output
+from bhatti.cli.answers import answer, listed
 from bhatti.cli.session import client, json_option, print_json
 from bhatti.operations import table, types
 
@@ -67,10 +67,7 @@ def write(name: str, path: str, mode: str | None, as_json: bool) -> None:
     """
     query = {"path": path, **({"mode": mode} if mode else {})}
     result = client().upload(table.FILE_WRITE, _input(), query, id=name)
-    if as_json:
-        print_json(result)
-    else:
-        click.echo("ok")
+    answer(result, "ok", as_json=as_json)
 
 
 @file.command()
@@ -84,10 +81,7 @@ def ls(name: str, path: str, as_json: bool) -> None:
     """
     response = client().download(table.FILE_READ, {"path": path, "ls": "true"}, id=name)
     entries = msgspec.json.decode(response.read(), type=list[types.FileEntry])
-    if as_json:
-        print_json(entries)
-        return
-    output.table(("MODE", "SIZE", "MODIFIED", "NAME"), [_row(entry) for entry in entries])
+    listed(entries, ("MODE", "SIZE", "MODIFIED", "NAME"), _row, as_json=as_json)
 
 
 def _row(entry: types.FileEntry) -> tuple[str, ...]:

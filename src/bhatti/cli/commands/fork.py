@@ -1,12 +1,11 @@
 """`bhatti fork`, `checkpoint` and `snapshot`."""
 
-import sys
-
 import click
 
 from bhatti.cli import output
+from bhatti.cli.answers import answer, listed
 from bhatti.cli.commands.sandbox import followed, injection, told
-from bhatti.cli.session import client, env_option, environment, json_option, print_json, quiet_option
+from bhatti.cli.session import client, env_option, environment, json_option, quiet_option
 from bhatti.operations import table, types
 
 
@@ -59,10 +58,7 @@ def create(sandbox: str, name: str, as_json: bool) -> None:
     Example: bhatti checkpoint create agent-1 before-upgrade
     """
     made = client().call(table.CHECKPOINT_CREATE, types.CheckpointCreate(name=name), id=sandbox)
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(f"{made.name}\t{output.size(made.size_bytes >> 20)}")
+    answer(made, f"{made.name}\t{output.size(made.size_bytes >> 20)}", as_json=as_json)
 
 
 @checkpoint.command()
@@ -74,10 +70,7 @@ def ls(sandbox: str, as_json: bool) -> None:
     Example: bhatti checkpoint ls agent-1
     """
     found = client().call(table.CHECKPOINT_LIST, id=sandbox)
-    if as_json:
-        print_json(found)
-    else:
-        output.table(("NAME", "AGE", "SIZE", "STATE"), [_row(one) for one in found])
+    listed(found, ("NAME", "AGE", "SIZE", "STATE"), _row, as_json=as_json)
 
 
 def _row(found: types.Checkpoint) -> tuple[str, ...]:
@@ -95,10 +88,7 @@ def restore(sandbox: str, name: str, as_json: bool) -> None:
     Example: bhatti checkpoint restore agent-1 before-upgrade
     """
     put_back = client().call(table.CHECKPOINT_RESTORE, id=sandbox, name=name)
-    if as_json:
-        print_json(put_back)
-    else:
-        click.echo(": ".join(filter(None, (put_back.how, put_back.why))))
+    answer(put_back, ": ".join(filter(None, (put_back.how, put_back.why))), as_json=as_json)
 
 
 @checkpoint.command()
@@ -111,10 +101,7 @@ def rm(sandbox: str, name: str, as_json: bool) -> None:
     Example: bhatti checkpoint rm agent-1 before-upgrade
     """
     outcome = client().call(table.CHECKPOINT_REMOVE, id=sandbox, name=name)
-    if as_json:
-        print_json(outcome)
-    else:
-        click.echo(outcome.status)
+    answer(outcome, outcome.status, as_json=as_json)
 
 
 @click.group()
@@ -135,11 +122,8 @@ def verify(sandbox: str, probe: bool, as_json: bool) -> int:
     Example: bhatti snapshot verify agent-1 --probe
     """
     report = client().call(table.SNAPSHOT_VERIFY, types.SnapshotVerify(probe=probe), id=sandbox)
-    if as_json:
-        print_json(report)
-    else:
-        tried = " (loaded for a try)" if report.probed else ""
-        sys.stdout.write(f"{'ok' if report.usable else 'unusable'}: {report.detail}{tried}\n")
+    tried = " (loaded for a try)" if report.probed else ""
+    answer(report, f"{'ok' if report.usable else 'unusable'}: {report.detail}{tried}", as_json=as_json)
     return 0 if report.usable else 65
 
 

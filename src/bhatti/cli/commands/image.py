@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from bhatti.cli import offline, output, progress
+from bhatti.cli.answers import answer, listed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.errors import BhattiError, InvalidRequest, Unavailable
 from bhatti.operations import table, types
@@ -148,14 +149,8 @@ def ls(as_json: bool, quiet: bool) -> None:
         if not offline.no_daemon(err):
             raise
         images = offline.answer("image-list", list[types.Image])
-    if as_json:
-        print_json(images)
-    elif quiet:
-        for found in images:
-            click.echo(found.name)
-    else:
-        headings = ("NAME", "SOURCE", "KERNEL", "SIZE", "AGE", "DIGEST")
-        output.table(headings, [_row(found) for found in images])
+    headings = ("NAME", "SOURCE", "KERNEL", "SIZE", "AGE", "DIGEST")
+    listed(images, headings, _row, as_json=as_json, names=(lambda found: found.name) if quiet else None)
 
 
 def _row(found: types.Image) -> tuple[str, ...]:
@@ -178,10 +173,7 @@ def rm(name: str, as_json: bool, quiet: bool) -> None:
         if not offline.no_daemon(err):
             raise
         outcome = offline.answer("image-remove", types.Outcome, name)
-    if as_json:
-        print_json(outcome)
-    elif not quiet:
-        click.echo(outcome.status)
+    answer(outcome, outcome.status, as_json=as_json, quiet=quiet)
 
 
 COMMANDS = {"image": image}

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from bhatti.cli import output
+from bhatti.cli.answers import answer, listed
 from bhatti.cli.session import client, json_option, print_json
 from bhatti.errors import Conflict, ErrorBody, OutOfSpace, Unavailable, from_body
 from bhatti.operations import table, types
@@ -66,10 +66,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _show(found: list[types.LoggedEvent], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-    else:
-        output.table(("ID", "TIME", "SANDBOX", "WHAT", "DETAIL"), [_row(event) for event in found])
+    listed(found, ("ID", "TIME", "SANDBOX", "WHAT", "DETAIL"), _row, as_json=as_json)
 
 
 def _tell(event: types.LoggedEvent, as_json: bool) -> None:
@@ -101,10 +98,7 @@ def backup(file: Path, force: bool, as_json: bool) -> None:
     if file.exists() and not force:
         raise Conflict(f"{file} exists", hint="choose another name, or replace it with --force", code="file-exists")
     size = _save(client().download(table.BACKUP, {}).pieces(), file)
-    if as_json:
-        print_json({"file": str(file), "size_bytes": size})
-    else:
-        click.echo(f"{file}\t{size} bytes")
+    answer({"file": str(file), "size_bytes": size}, f"{file}\t{size} bytes", as_json=as_json)
 
 
 def _save(pieces: Iterable[bytes], file: Path) -> int:

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from bhatti.cli import output, progress
+from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.autostart import client_of_running_daemon
 from bhatti.cli.session import (
     client,
@@ -128,14 +129,8 @@ def ls(label: str | None, as_json: bool, quiet: bool) -> None:
     """
     query = {} if label is None else {"label": label}
     found = msgspec.json.decode(client().download(table.SANDBOX_LIST, query).read(), type=list[types.Sandbox])
-    if as_json:
-        print_json(found)
-    elif quiet:
-        for sandbox in found:
-            click.echo(sandbox.id)
-    else:
-        headings = ("NAME", "ID", "STATUS", "THERMAL", "IP", "IMAGE", "CPUS", "MEMORY", "AGE")
-        output.table(headings, [_row(sandbox) for sandbox in found])
+    headings = ("NAME", "ID", "STATUS", "THERMAL", "IP", "IMAGE", "CPUS", "MEMORY", "AGE")
+    listed(found, headings, _row, as_json=as_json, names=(lambda sandbox: sandbox.id) if quiet else None)
 
 
 def _row(sandbox: types.Sandbox) -> tuple[str, ...]:
@@ -200,10 +195,7 @@ def stop(name: str, as_json: bool) -> None:
     Example: bhatti stop agent-1
     """
     sandbox = client().call(table.SANDBOX_STOP, id=name)
-    if as_json:
-        print_json(sandbox)
-    else:
-        click.echo("stopped")
+    answer(sandbox, "stopped", as_json=as_json)
 
 
 @click.command()
@@ -217,10 +209,7 @@ def start(name: str, as_json: bool) -> None:
     Example: bhatti start agent-1
     """
     sandbox = client().call(table.SANDBOX_START, id=name)
-    if as_json:
-        print_json(sandbox)
-    else:
-        click.echo(": ".join(filter(None, (sandbox.how, sandbox.why))))
+    answer(sandbox, ": ".join(filter(None, (sandbox.how, sandbox.why))), as_json=as_json)
 
 
 @click.command()
@@ -236,24 +225,11 @@ def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
     Example: bhatti rm agent-1 agent-2
     """
     caller = client()
-    failure: BhattiError | None = None
-    outcomes: dict[str, str] = {}
-    for name in names:
-        try:
-            outcomes[name] = caller.call(table.SANDBOX_DESTROY, id=name).status
-        except BhattiError as err:
-            if force and err.http_status == 404:
-                outcomes[name] = "absent"
-                continue
-            failure = failure or err
-            outcomes[name] = err.code
-            continue
-        if not (as_json or quiet):
-            click.echo("destroyed" if len(names) == 1 else f"{name}: destroyed")
-    if as_json:
-        print_json(outcomes)
-    if failure is not None:
-        raise failure
+
+    def remove(name: str) -> str:
+        return caller.call(table.SANDBOX_DESTROY, id=name).status
+
+    removed(names, remove, "destroyed", force=force, as_json=as_json, quiet=quiet)
 
 
 def _volume(given: str) -> types.VolumeMount:

@@ -4,11 +4,12 @@ import os
 
 import click
 
-from bhatti.cli import output, terminal
-from bhatti.cli.session import client, endpoint, json_option, print_json
+from bhatti.cli import terminal
+from bhatti.cli.answers import listed
+from bhatti.cli.session import client, endpoint, json_option
 from bhatti.cli.trailing import NamedCommand
 from bhatti.errors import InvalidRequest
-from bhatti.operations import table
+from bhatti.operations import table, types
 from bhatti.sdk.terminal import DETACHED, Terminal
 
 
@@ -61,14 +62,12 @@ def ps(name: str, as_json: bool) -> None:
     Example: bhatti ps agent-1
     """
     sessions = client().call(table.SESSION_LIST, id=name)
-    if as_json:
-        print_json(sessions)
-        return
-    rows = [
-        (found.session_id, found.argv[:60], "yes" if found.running else f"exit {found.exit_code}", _yes(found.attached))
-        for found in sessions
-    ]
-    output.table(("ID", "COMMAND", "RUNNING", "ATTACHED"), rows)
+    listed(sessions, ("ID", "COMMAND", "RUNNING", "ATTACHED"), _row, as_json=as_json)
+
+
+def _row(found: types.Session) -> tuple[str, ...]:
+    running = "yes" if found.running else f"exit {found.exit_code}"
+    return found.session_id, found.argv[:60], running, _yes(found.attached)
 
 
 def _yes(value: bool) -> str:

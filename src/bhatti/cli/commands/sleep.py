@@ -2,7 +2,8 @@
 
 import click
 
-from bhatti.cli.session import client, idle_options, idle_seconds, json_option, labels, print_json
+from bhatti.cli.answers import answer
+from bhatti.cli.session import client, idle_options, idle_seconds, json_option, labels
 from bhatti.operations import table, types
 
 
@@ -39,10 +40,7 @@ def edit(
         cold_after_s=UNSET if cold_after is None else idle_seconds("--cold-after", cold_after),
     )
     sandbox = client().call(table.SANDBOX_EDIT, request, id=name)
-    if as_json:
-        print_json(sandbox)
-    else:
-        click.echo(f"{sandbox.name}: {sandbox.thermal_reason or sandbox.status}")
+    answer(sandbox, f"{sandbox.name}: {sandbox.thermal_reason or sandbox.status}", as_json=as_json)
 
 
 @click.command()
@@ -56,10 +54,7 @@ def pause(name: str, as_json: bool) -> None:
     Example: bhatti pause agent-1
     """
     sandbox = client().call(table.SANDBOX_PAUSE, id=name)
-    if as_json:
-        print_json(sandbox)
-    else:
-        click.echo("paused")
+    answer(sandbox, "paused", as_json=as_json)
 
 
 @click.command()
@@ -71,10 +66,7 @@ def resume(name: str, as_json: bool) -> None:
     Example: bhatti resume agent-1
     """
     sandbox = client().call(table.SANDBOX_RESUME, id=name)
-    if as_json:
-        print_json(sandbox)
-    else:
-        click.echo("resumed")
+    answer(sandbox, "resumed", as_json=as_json)
 
 
 COMMANDS = {"edit": edit, "pause": pause, "resume": resume}

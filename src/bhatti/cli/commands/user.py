@@ -8,8 +8,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from bhatti.cli import output
+from bhatti.cli.answers import listed, removed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
-from bhatti.errors import BhattiError
 from bhatti.model.user import Caps
 from bhatti.operations import table, types
 
@@ -74,13 +74,8 @@ def ls(as_json: bool, quiet: bool) -> None:
     Example: bhatti user ls
     """
     found = client().call(table.USER_LIST)
-    if as_json:
-        print_json(found)
-    elif quiet:
-        for one in found:
-            click.echo(one.name)
-    else:
-        output.table(("NAME", "ID", "SANDBOXES", "CPUS", "MEMORY", "AGE"), [_row(one) for one in found])
+    headings = ("NAME", "ID", "SANDBOXES", "CPUS", "MEMORY", "AGE")
+    listed(found, headings, _row, as_json=as_json, names=(lambda one: one.name) if quiet else None)
 
 
 def _row(one: types.User) -> tuple[str, ...]:
@@ -142,22 +137,12 @@ def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
     Example: bhatti user rm anna
     """
     caller = client()
-    failure: BhattiError | None = None
-    outcomes: dict[str, str] = {}
-    for name in names:
-        try:
-            answer = caller.download(table.USER_REMOVE, {"force": "true"} if force else {}, user=name)
-            outcomes[name] = msgspec.json.decode(answer.read(), type=types.Outcome).status
-        except BhattiError as err:
-            failure = failure or err
-            outcomes[name] = err.code
-            continue
-        if not (as_json or quiet):
-            click.echo("deleted" if len(names) == 1 else f"{name}: deleted")
-    if as_json:
-        print_json(outcomes)
-    if failure is not None:
-        raise failure
+
+    def remove(name: str) -> str:
+        done = caller.download(table.USER_REMOVE, {"force": "true"} if force else {}, user=name)
+        return msgspec.json.decode(done.read(), type=types.Outcome).status
+
+    removed(names, remove, "deleted", as_json=as_json, quiet=quiet)
 
 
 @user.command()

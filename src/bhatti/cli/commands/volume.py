@@ -5,8 +5,9 @@ import re
 import click
 
 from bhatti.cli import output
+from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
-from bhatti.errors import BhattiError, InvalidRequest
+from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
 
 UNITS = {"": 1, "m": 1, "g": 1 << 10, "t": 1 << 20}
@@ -46,13 +47,8 @@ def ls(as_json: bool, quiet: bool) -> None:
     Example: bhatti volume ls
     """
     found = client().call(table.VOLUME_LIST)
-    if as_json:
-        print_json(found)
-    elif quiet:
-        for entry in found:
-            click.echo(entry.name)
-    else:
-        output.table(("NAME", "SIZE", "USED", "STATUS", "SANDBOXES", "AGE"), [_row(entry) for entry in found])
+    headings = ("NAME", "SIZE", "USED", "STATUS", "SANDBOXES", "AGE")
+    listed(found, headings, _row, as_json=as_json, names=(lambda entry: entry.name) if quiet else None)
 
 
 def _row(found: types.Volume) -> tuple[str, ...]:
@@ -107,22 +103,11 @@ def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
     Example: bhatti volume rm data
     """
     caller = client()
-    failure: BhattiError | None = None
-    outcomes: dict[str, str] = {}
-    for name in names:
-        try:
-            outcomes[name] = caller.call(table.VOLUME_REMOVE, name=name).status
-        except BhattiError as err:
-            if not (force and err.http_status == 404):
-                failure = failure or err
-            outcomes[name] = "absent" if err.http_status == 404 else err.code
-            continue
-        if not (as_json or quiet):
-            click.echo("deleted" if len(names) == 1 else f"{name}: deleted")
-    if as_json:
-        print_json(outcomes)
-    if failure is not None:
-        raise failure
+
+    def remove(name: str) -> str:
+        return caller.call(table.VOLUME_REMOVE, name=name).status
+
+    removed(names, remove, "deleted", force=force, as_json=as_json, quiet=quiet)
 
 
 @volume.command()
@@ -154,10 +139,8 @@ def clone(name: str, new: str, as_json: bool, quiet: bool) -> None:
 
 
 def _tell(found: types.Volume, done: str, *, as_json: bool, quiet: bool) -> None:
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(found.name if quiet else f"{found.name}\t{output.size(found.size_mb)}\t{done}")
+    text = found.name if quiet else f"{found.name}\t{output.size(found.size_mb)}\t{done}"
+    answer(found, text, as_json=as_json)
 
 
 def size_mib(text: str) -> int:
