@@ -66,7 +66,7 @@ def run_program(
     if contained:
         # A PID namespace: when its first process is killed, which unshare sees to, the kernel kills all the others.
         # A mount namespace: what they mounted goes with them; nobody must meet a /proc in what is left to be swept.
-        spaces = ["--pid", "--fork", "--kill-child", "--mount", f"--propagation={_propagation()}"]
+        spaces = ["--pid", "--fork", "--kill-child", "--mount", f"--propagation={propagation()}"]
         command = [find_program("unshare"), *spaces, "--", *command]
     if held_lock is not None or contained:
         command = [find_program("setpriv"), "--pdeathsig", "KILL", "--", *command]
@@ -92,7 +92,7 @@ def run_program(
     return output
 
 
-def _propagation() -> str:
+def propagation() -> str:
     """Return how a new mount namespace can be had: private, but in a chroot "/" is no mount that could be made so."""
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     return "private" if any(line.split()[4] == "/" for line in mounts.splitlines()) else "unchanged"

@@ -6,13 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.privileges import in_chroot
 from tests.unit.lohar.isolated import SOURCE, run_isolated
 
+from bhatti.images.programs import propagation
 from lohar.config import ConfigError
 from lohar.container import listen, prepare, run, take_name
-
-PROPAGATION = ["--propagation=unchanged"] if in_chroot() else []
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user, which needs root")
 
@@ -114,7 +112,8 @@ def test_as_an_init_it_serves_and_ends_with_all_others_when_told_to(root: Path, 
 from lohar.container import run
 sys.exit(run(["/{Path(config).name}", "/run/control.sock", "/run/forward.sock"]))'
     """
-    command = ["unshare", "--mount", *PROPAGATION, "--pid", "--fork", "--kill-child", "sh", "-c", inside]
+    spaces = ["--mount", f"--propagation={propagation()}", "--pid", "--fork", "--kill-child"]
+    command = ["unshare", *spaces, "sh", "-c", inside]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "lohar: ready {}\n"

@@ -126,7 +126,7 @@ real=$(realpath "$2"); prefix=$(dirname "$(dirname "$real")"); site=$(dirname "$
 for part in "$prefix" "$site"; do mkdir -p "root/$part"; mount --rbind "$part" "root/$part"; done
 PYTHONPATH="$3" exec chroot root "$2" -c "
 from bhatti.images import programs
-print(programs._propagation(), programs.run_program(['sh', '-c', 'echo \\$\\$'], contained=True), end='')"
+print(programs.propagation(), programs.run_program(['sh', '-c', 'echo \\$\\$'], contained=True), end='')"
 """
 
 BUILDER = """
