@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.agent_process import AgentProcess, RawClient, agent, once
 from bench.measure import Case, Row, report, row, spawn, spawn_many, take_turns
+from bench.smallest import smallest_agent
 
 from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.transports import UnixTransport
@@ -44,7 +45,7 @@ a copy that ends in a file as well: the kernel alone takes longer to write a fil
 bytes on."""
 
 
-def latency_rows(process: AgentProcess, directory: Path) -> list[Row]:
+def latency_rows(process: AgentProcess, directory: Path, smallest: Case) -> list[Row]:
     """Measure what is one request and one answer."""
     small = directory / "small"
     small.write_bytes(os.urandom(1024))
@@ -60,6 +61,7 @@ def latency_rows(process: AgentProcess, directory: Path) -> list[Row]:
     many = [RawClient(process.control) for _ in range(CONCURRENT)]
     cases: dict[str, Case] = {
         "spawn true": spawn,
+        "smallest agent: exec true": smallest,
         "agent: exec true": lambda: client.request(EXEC, FrameType.EXIT),
         "agent: exec true, new connection": lambda: once(process.control, OLD_EXEC, FrameType.EXIT),
         "agent: read 1 KiB": lambda: client.request(read, FrameType.EXIT),
@@ -220,8 +222,8 @@ def rows() -> list[Row]:
     directory = Path(os.environ.get("TMPDIR", "/tmp") if not memory.is_dir() else memory, f"bhatti-bench-{os.getpid()}")
     directory.mkdir()
     try:
-        with agent() as process:
-            result = latency_rows(process, directory) + bulk_rows(process, directory)
+        with agent() as process, smallest_agent() as smallest:
+            result = latency_rows(process, directory, smallest) + bulk_rows(process, directory)
     finally:
         for path in directory.iterdir():
             path.unlink()
