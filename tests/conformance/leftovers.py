@@ -12,8 +12,8 @@ from bhatti.engines.docker.container import LABEL_INSTANCE
 from bhatti.engines.docker.network import interface_name
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.net.abilities import bridge_ability
-from bhatti.net.instance import bridge_name, instance_of, table_name
-from bhatti.net.netlink import find_link, rtnetlink
+from bhatti.net.bridge import bridges_called
+from bhatti.net.instance import bridge_alias, instance_of, table_name
 from bhatti.net.tap import taps_of
 
 
@@ -51,9 +51,7 @@ def traces(settings: Settings) -> Traces:
     if bridge_ability().able:
         instance = instance_of(state_dir)
         taps = set(taps_of(instance))
-        with rtnetlink("look for the bridge") as route:
-            if find_link(route, bridge_name(instance)) is not None:
-                bridges.add(bridge_name(instance))
+        bridges = set(bridges_called(bridge_alias(instance)))
         listed = subprocess.run(["/usr/sbin/nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
         tables = {name for name in [table_name(instance)] if name in listed}
     processes = _processes_naming(str(state_dir))

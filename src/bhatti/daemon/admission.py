@@ -37,8 +37,8 @@ def look_at_host(state_dir: Path) -> Host:
     )
 
 
-def admit(request: SandboxCreate, settings: Settings, host: Host) -> SandboxSpec:
-    """Return the full specification of what `request` asks for, with fresh id and token.
+def admit(request: SandboxCreate, settings: Settings, host: Host, owner: str = "") -> SandboxSpec:
+    """Return the full specification of what `request` asks for on behalf of `owner`, with fresh id and token.
 
     Raises `InvalidRequest` with code `bad-name`, `bad-cpus`, `bad-memory`, `bad-disk` or `bad-environment`, naming
     the limit.
@@ -57,6 +57,7 @@ def admit(request: SandboxCreate, settings: Settings, host: Host) -> SandboxSpec
         env=request.env,
         files=tuple(GuestFile(path=f.guest_path, content=f.content, mode=f.mode) for f in request.files),
         init=request.init,
+        owner=owner,
     )
 
 

@@ -33,8 +33,8 @@ class Forks:
         return await engine.fork(source.id, spec, checkpoint=checkpoint, progress=on_stage)
 
 
-def fork_spec(source: SandboxSpec, request: types.SandboxFork) -> SandboxSpec:
-    """Return what a fork of `source` is to be, with fresh id and token.
+def fork_spec(source: SandboxSpec, request: types.SandboxFork, owner: str = "") -> SandboxSpec:
+    """Return what a fork of `source` is to be for `owner`, with fresh id and token.
 
     Variables are added to those of the source. Its start-up script is the source's, which has run, unless another one
     is asked for.
@@ -53,6 +53,7 @@ def fork_spec(source: SandboxSpec, request: types.SandboxFork) -> SandboxSpec:
         env=source.env | request.env,
         files=tuple(GuestFile(path=f.guest_path, content=f.content, mode=f.mode) for f in request.files),
         init=request.init or source.init,
+        owner=owner,
     )
 
 

@@ -171,7 +171,7 @@ class Service(Backend):
             source = self._catalogue.find(request.source, caller)
             return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage, caller)
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
-        spec = admission.admit(request, self.settings, host)
+        spec = admission.admit(request, self.settings, host, caller.owner)
         wanted = led(attachments.wanted(request), caller.owner)
         env = await self._images.environment(spec.image) | spec.env
         spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)
@@ -184,7 +184,7 @@ class Service(Backend):
         """See `Backend`."""
         _, engine = self._serving()
         source = self._catalogue.find(ref)
-        spec = forks.fork_spec(source.spec, request)
+        spec = forks.fork_spec(source.spec, request, caller.owner)
         preferences = editing.wanted(request)
         work = lambda: self._forks.fork(source, engine, spec, request.checkpoint, on_stage)  # noqa: E731
         async with contextlib.AsyncExitStack() as held:

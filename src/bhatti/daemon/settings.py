@@ -39,7 +39,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The QEMU engine. An empty text leaves the choice to the engine; `outside` is about user-mode network only.
+    """The QEMU engine. An empty text leaves the choice to the engine; `outside` is about user-mode network only,
+    `bridge_name` and `subnet` about the bridge of the administrator: users have bridges of their own.
 
     With `fork`, sandboxes are made from golden snapshots where that is possible; without it each one boots. Up to
     `ready_pool` forks are made before anybody asks for them.

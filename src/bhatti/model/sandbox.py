@@ -64,7 +64,8 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an engine needs to make a sandbox; complete, checked, with no defaults left to decide.
 
     `memory_mib` and `disk_mib` are MiB (2**20 bytes); `disk_mib` bounds what the sandbox may write. `token` is the
-    secret that the guest agent asks of every connection.
+    secret that the guest agent asks of every connection. `owner` says whose network it is on: sandboxes of different
+    owners cannot reach each other.
     """
 
     id: str
@@ -79,6 +80,7 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[GuestFile, ...] = ()
     volumes: tuple[VolumeAttachment, ...] = ()
     init: str | None = None
+    owner: str = ""
 
 
 def checked_name(name: str, what: str = "a sandbox") -> str:

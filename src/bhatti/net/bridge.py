@@ -11,10 +11,11 @@ NUD_PERMANENT = 0x80
 """A neighbour entry that never expires: linux/neighbour.h."""
 
 
-def ensure_bridge(name: str, gateway: IPv4Interface) -> None:
+def ensure_bridge(name: str, gateway: IPv4Interface, *, mac: str = "", alias: str = "") -> None:
     """Make sure that the bridge exists, is up and carries exactly the gateway's address. Idempotent.
 
-    Raises `Conflict` (code `interface-taken`) if `name` is something else than a bridge.
+    Its hardware address is `mac`, or one that derives from its name. Raises `Conflict` (code `interface-taken`) if
+    `name` is something else than a bridge.
     """
     with rtnetlink(f"set the bridge {name} up") as route:
         index = find_link(route, name)
@@ -32,7 +33,7 @@ def ensure_bridge(name: str, gateway: IPv4Interface) -> None:
             )
         # A bridge without an address of its own takes the lowest of its ports', and changes it when ports come and go:
         # guests would then talk to a gateway that moved.
-        route.link("set", index=index, address=hardware_address(name), state="up")
+        route.link("set", index=index, address=mac or hardware_address(name), ifalias=alias, state="up")
         present = {
             IPv4Interface(f"{entry.get('address')}/{entry['prefixlen']}")
             for entry in route.get_addr(family=2, index=index)
@@ -62,6 +63,18 @@ def ports_of(bridge: str) -> list[str]:
         if index is None:
             return []
         return [link.get("ifname") for link in route.get_links() if link.get("master") == index]
+
+
+def bridge_exists(name: str) -> bool:
+    """Return whether there is an interface of that name."""
+    with rtnetlink(f"look for the bridge {name}") as route:
+        return find_link(route, name) is not None
+
+
+def bridges_called(alias: str) -> list[str]:
+    """Return the names of the bridges with that alias."""
+    with rtnetlink("list the interfaces") as route:
+        return [link.get("ifname") for link in route.get_links() if link.get("ifalias") == alias]
 
 
 def remove_bridge(name: str) -> bool:

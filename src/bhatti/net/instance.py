@@ -17,9 +17,17 @@ def instance_of(state_dir: Path) -> str:
     return hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:8]
 
 
-def bridge_name(instance: str) -> str:
-    """Return the name of the bridge of `instance`: `bhb` and its digits."""
-    return f"bhb{instance}"
+def bridge_name(instance: str, owner: str = "") -> str:
+    """Return the name of the bridge of `instance` for an owner's machines: `bhb` and 8 digits, or 12 with an owner."""
+    if not owner:
+        return f"bhb{instance}"
+    digest = hashlib.sha256(f"{instance}/{owner}".encode()).hexdigest()
+    return f"bhb{digest[: IFNAMSIZ - 1 - 3]}"
+
+
+def bridge_alias(instance: str) -> str:
+    """Return what `ip link` shows as alias of a bridge: whose it is, for people and for the sweep."""
+    return f"bhatti-bridge {instance}"
 
 
 def table_name(instance: str) -> str:

@@ -1,13 +1,13 @@
-"""The bridge network of one instance: a machine is plugged in, a machine is unplugged, nothing is left behind.
+"""The bridge network of one owner: a machine is plugged in, a machine is unplugged, nothing is left behind.
 
-The bridge, the nft table and IP forwarding come into being with the first machine and go when the network is closed
-without any. The subnet is chosen once and written down, because stopped machines keep their addresses.
+The bridge, the nft table and IP forwarding come into being with the first machine; when they go is for `networks` to
+say. The subnet is chosen once and written down, because stopped machines keep their addresses.
 """
 
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -18,8 +18,6 @@ from bhatti.net import addresses, bridge, firewall, instance, netlink, quarantin
 
 CHOICE_LOCK = Path("/run/bhatti-network.lock")
 """Held while a subnet is chosen and taken, so that two daemons do not take the same one."""
-
-SUBNET_FILE = "subnet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +31,39 @@ class Lease:
     prefix_length: int
 
 
-class BridgeNetwork:
-    """One bridge with its taps, addresses and rules. Every method blocks; all are safe to call from several threads.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What the networks of one instance share.
 
-    `directory` keeps the choice of subnet; `subnet` and `bridge_name` override what would be chosen.
+    `mac` is that of the host on each bridge and each tap in quarantine, so that a guest that wakes up elsewhere than
+    it fell asleep still knows it; `lock` is held while anything changes; `subnets` returns those of the other networks;
+    `enforce` puts the rules of all networks in force; `deserted` is told of a network whose last machine has gone.
     """
 
-    def __init__(
-        self, instance_id: str, directory: Path, *, subnet: IPv4Network | None = None, bridge_name: str | None = None
-    ) -> None:
-        self.instance = instance_id
-        self.bridge = bridge_name or instance.bridge_name(instance_id)
-        self.table = instance.table_name(instance_id)
-        self._directory = directory
+    instance: str
+    mac: str
+    lock: threading.RLock
+    subnets: "Callable[[BridgeNetwork], list[IPv4Network]]"
+    enforce: Callable[[], None]
+    deserted: "Callable[[BridgeNetwork], None]"
+
+
+class BridgeNetwork:
+    """One bridge with its taps and addresses. Every method blocks; all are safe to call from several threads.
+
+    `record` is the file that keeps the choice of subnet; `subnet` overrides what would be chosen.
+    """
+
+    def __init__(self, name: str, record: Path, ground: Ground, *, subnet: IPv4Network | None = None) -> None:
+        self.bridge = name
+        self._record = record
+        self._ground = ground
+        self._instance = ground.instance
         self._wanted = subnet
         self._pool: addresses.AddressPool | None = None
         self._leases: dict[str, Lease] = {}
         self._up = False
-        self._lock = threading.RLock()
+        self._lock = ground.lock
 
     @property
     def pool(self) -> addresses.AddressPool:
@@ -60,6 +73,20 @@ class BridgeNetwork:
                 with _exclusively():
                     self._pool = addresses.AddressPool(self._settle_subnet())
             return self._pool
+
+    @property
+    def subnet(self) -> IPv4Network | None:
+        """The subnet, if it has been chosen. Raises `CorruptData` if it cannot be read."""
+        return self._pool.subnet if self._pool is not None else self._wanted or self._read_subnet()
+
+    @property
+    def empty(self) -> bool:
+        """Whether no machine has an address here."""
+        return not self._leases
+
+    def has(self, sandbox_id: str) -> bool:
+        """Return whether a sandbox has an address here."""
+        return sandbox_id in self._leases
 
     def attach(self, sandbox_id: str, *, address: IPv4Address | None = None) -> Lease:
         """Give a sandbox a tap on the bridge and an address: a free one, or `address` if it had one before.
@@ -72,7 +99,7 @@ class BridgeNetwork:
                 lease = self._lease(sandbox_id, address)
             try:
                 self._ensure_up()
-                tap.create_tap(self.instance, sandbox_id)
+                tap.create_tap(self._instance, sandbox_id)
                 bridge.add_port(self.bridge, lease.tap)
                 bridge.set_neighbour(self.bridge, lease.address, lease.mac)
             except BaseException:
@@ -90,11 +117,11 @@ class BridgeNetwork:
             found = self._leases.get(sandbox_id) or (self._lease(sandbox_id, None) if lease else None)
             try:
                 self._ensure_up()
-                name = tap.create_tap(self.instance, sandbox_id)
+                name = tap.create_tap(self._instance, sandbox_id)
                 guests = {woken_as: addresses.hardware_address(woken_as)}
                 if found is not None:
                     guests[found.address] = found.mac
-                quarantine.enter(name, bridge.hardware_address(self.bridge), guests)
+                quarantine.enter(name, self._ground.mac, guests)
             except BaseException:
                 self.detach(sandbox_id)
                 raise
@@ -116,29 +143,26 @@ class BridgeNetwork:
 
     def detach(self, sandbox_id: str) -> None:
         """Take tap and address from a sandbox. Nothing happens if it has none."""
-        tap.delete_tap(self.instance, sandbox_id)
+        tap.delete_tap(self._instance, sandbox_id)
         with self._lock:
             lease = self._leases.pop(sandbox_id, None)
             if lease is not None:
                 bridge.delete_neighbour(self.bridge, lease.address)
                 self.pool.release(lease.address)
+            if not self._leases:
+                self._ground.deserted(self)
 
-    def sweep(self, keep: set[str]) -> list[str]:
-        """Delete the taps of this instance whose sandbox is not in `keep`; return the ids they belonged to."""
-        gone = sorted(set(tap.taps_of(self.instance).values()) - keep)
-        for sandbox_id in gone:
-            self.detach(sandbox_id)
-        return gone
-
-    def close(self) -> None:
-        """Remove bridge and table if no tap of this instance is left. Idempotent; a later `attach` makes them again."""
+    def down(self) -> None:
+        """Remove the bridge, which has no ports any more. Idempotent; a later `attach` makes it again."""
         with self._lock:
-            if tap.taps_of(self.instance):
-                return
-            if firewall.table_exists(self.table):
-                firewall.remove_table(self.table)
             bridge.remove_bridge(self.bridge)
             self._up = False
+
+    def forget_subnet(self) -> None:
+        """Give the subnet back: nobody has an address in it. A later `attach` chooses one again."""
+        with self._lock:
+            self._pool = None
+            self._record.unlink(missing_ok=True)
 
     def _lease(self, sandbox_id: str, address: IPv4Address | None) -> Lease:
         pool = self.pool
@@ -147,7 +171,7 @@ class BridgeNetwork:
         else:
             pool.mark(address)
         lease = Lease(
-            tap=instance.tap_name(self.instance, sandbox_id),
+            tap=instance.tap_name(self._instance, sandbox_id),
             address=address,
             mac=addresses.hardware_address(address),
             gateway=pool.gateway.ip,
@@ -158,20 +182,19 @@ class BridgeNetwork:
 
     def _ensure_up(self) -> None:
         """Set up bridge, forwarding and table, once per life; all of it is idempotent."""
-        if self._up and bridge.ports_of(self.bridge):
+        if self._up and bridge.bridge_exists(self.bridge):
             return
         firewall.enable_forwarding()
-        bridge.ensure_bridge(self.bridge, self.pool.gateway)
-        firewall.replace_table(self.table, [firewall.GuestNetwork(self.bridge, self.pool.subnet)])
+        self._make_bridge(self.pool)
+        self._ground.enforce()
         self._up = True
 
     def _settle_subnet(self) -> IPv4Network:
         """Return the subnet: the one wanted, else the one written down while it is still good, else a free one."""
-        used = netlink.used_networks(besides=self.bridge)
-        record = self._directory / SUBNET_FILE
-        subnet = self._wanted or self._read_subnet(record)
+        used = netlink.used_networks(besides=self.bridge) + self._ground.subnets(self)
+        subnet = self._wanted or self._read_subnet()
         if subnet is not None and any(subnet.overlaps(other) for other in used):
-            if self._wanted is not None or tap.taps_of(self.instance):
+            if self._wanted is not None or bridge.ports_of(self.bridge):
                 raise Conflict(
                     f"the subnet {subnet} is used by something else on this host",
                     hint="set `subnet` to a free one; `ip route` shows what is used",
@@ -179,14 +202,19 @@ class BridgeNetwork:
                 )
             subnet = None
         if subnet is None:
-            subnet = subnets.choose_subnet(self.instance, used)
-        self._directory.mkdir(parents=True, exist_ok=True)
-        record.write_text(f"{subnet}\n")
+            subnet = subnets.choose_subnet(self._instance, used)
+        self._record.parent.mkdir(parents=True, exist_ok=True)
+        self._record.write_text(f"{subnet}\n")
         # Taking it means having it on the bridge; before that, another daemon could still choose it.
-        bridge.ensure_bridge(self.bridge, addresses.AddressPool(subnet).gateway)
+        self._make_bridge(addresses.AddressPool(subnet))
         return subnet
 
-    def _read_subnet(self, record: Path) -> IPv4Network | None:
+    def _make_bridge(self, pool: addresses.AddressPool) -> None:
+        alias = instance.bridge_alias(self._instance)
+        bridge.ensure_bridge(self.bridge, pool.gateway, mac=self._ground.mac, alias=alias)
+
+    def _read_subnet(self) -> IPv4Network | None:
+        record = self._record
         try:
             return IPv4Network(record.read_text().strip())
         except FileNotFoundError:

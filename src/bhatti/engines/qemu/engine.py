@@ -55,7 +55,7 @@ class QemuEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """See `Engine.capabilities`."""
-        bridged = self._host.networks.new.kind == "bridge"
+        bridged = self._host.networks.new == "bridge"
         return Capabilities(
             own_kernel=True,
             pause=True,
@@ -82,7 +82,7 @@ class QemuEngine(Engine):
         verdict = self._opened.verdict
         log.info("qemu %s, %s: %s", self._opened.version, verdict.accelerator, verdict.reason)
         networks = self._opened.networks
-        log.info("network %s: %s", networks.new.kind, networks.reason)
+        log.info("network %s: %s", networks.new, networks.reason)
         self._trim_later()
         return self
 
@@ -105,8 +105,7 @@ class QemuEngine(Engine):
                 self._machines.clear()
                 host, self._opened = self._opened, None
                 if host is not None:
-                    for network in host.networks.known.values():
-                        await network.aclose()
+                    await host.networks.aclose()
 
     async def adopt(self) -> list[Machine]:
         """See `Engine.adopt`."""
@@ -118,10 +117,8 @@ class QemuEngine(Engine):
         await self._end_strays()
         # A stopped machine keeps its tap and address: its memory knows them.
         kept = {machine.body for machine in self._machines.values() if machine.record.phase is not Phase.FAILED}
-        for network in self._host.networks.known.values():
-            swept = await network.sweep(kept)
-            if swept:
-                log.warning("removed the network devices of %s, which do not run", ", ".join(swept))
+        if swept := await self._host.networks.sweep(kept):
+            log.warning("removed the network devices of %s, which do not run", ", ".join(swept))
         return await self.list()
 
     async def create(self, spec: SandboxSpec, *, progress: ProgressCallback | None = None) -> Machine:
@@ -132,7 +129,7 @@ class QemuEngine(Engine):
         with self._ready.giving_way():
             mold, why = await self._find_mold(spec)
             if mold is not None:
-                self._ready.want(mold)
+                self._ready.want(mold, spec.owner)
                 idle = self._ready.take(mold, spec)
                 try:
                     return await self._make(spec, lambda made, tell: self._fork(made, spec, mold, tell), progress, idle)
@@ -142,7 +139,7 @@ class QemuEngine(Engine):
             made = await self._make(spec, lambda machine, tell: machine.boot(tell, why=why), progress)
             if mold is None and self.settings.fork and fork_obstacle(spec) is None:
                 # Not before: two machines that boot at once take twice as long, and somebody waits for this one.
-                self._golden.ensure_soon(spec, self._ready.want)
+                self._golden.ensure_soon(spec, lambda mold: self._ready.want(mold, spec.owner))
             return made
 
     async def prepare(self, spec: SandboxSpec) -> None:

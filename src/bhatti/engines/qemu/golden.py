@@ -50,7 +50,7 @@ class GoldenSnapshots:
         boot = self._host.images.boot_files(spec.image)
         shape = {
             "files": boot.digests,
-            "network": self._host.networks.new.kind,
+            "network": self._host.networks.new,
             "maker": msgspec.to_builtins(snapshot.maker_of(self._host)),
             "format": snapshot.FORMAT,
             "slots": VOLUME_SLOTS,

@@ -56,7 +56,7 @@ class QemuMachine(CheckpointedVm):
             spec=spec,
             boot_id=host.boot_id,
             created_at=time.time(),
-            network=host.networks.new.kind,
+            network=host.networks.new,
             accelerator=host.verdict.accelerator,
         )
         return cls(host, record, exists=False)

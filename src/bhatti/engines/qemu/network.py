@@ -17,6 +17,7 @@ from bhatti.net.abilities import bridge_ability
 from bhatti.net.addresses import hardware_address
 from bhatti.net.instance import instance_of
 from bhatti.net.network import BridgeNetwork
+from bhatti.net.networks import BridgeNetworks
 
 AGENT_PORTS = (1024, 1025)
 """Where the agent listens: control and forward."""
@@ -71,32 +72,18 @@ class MachineNetwork(abc.ABC):
         """Remove what `attach` made, after the machine's process is gone. Idempotent."""
 
     @abc.abstractmethod
-    async def sweep(self, keep: set[str]) -> list[str]:
-        """Remove the connections of all sandboxes but those in `keep`; return the ids they belonged to."""
-
-    @abc.abstractmethod
     def transport(self, address: IPv4Address, forwards: Mapping[int, int]) -> Transport:
         """Return the way to the agent of a running machine."""
 
-    @abc.abstractmethod
-    async def aclose(self) -> None:
-        """Remove what no machine needs any more. Idempotent."""
-
 
 class BridgedNetwork(MachineNetwork):
-    """Taps on a bridge of our own: guests reach each other, the host and the outside."""
+    """Taps on the bridge of one owner: their guests reach each other, the host and the outside."""
 
     kind = "bridge"
 
-    def __init__(self, settings: QemuSettings) -> None:
-        self.instance = instance_of(settings.state_dir)
-        self._dns = settings.dns
-        self._bridge = BridgeNetwork(
-            self.instance,
-            settings.state_dir,
-            subnet=settings.subnet,
-            bridge_name=settings.bridge_name,
-        )
+    def __init__(self, bridge: BridgeNetwork, dns: tuple[str, ...]) -> None:
+        self._bridge = bridge
+        self._dns = dns
 
     async def attach(self, sandbox_id: str, *, address: IPv4Address | None = None) -> Plug:
         """Make tap and lease, both on the bridge."""
@@ -124,17 +111,9 @@ class BridgedNetwork(MachineNetwork):
         """Delete the tap, free the address."""
         await anyio.to_thread.run_sync(self._bridge.detach, sandbox_id)
 
-    async def sweep(self, keep: set[str]) -> list[str]:
-        """Delete the taps of this instance that nobody knows."""
-        return await anyio.to_thread.run_sync(self._bridge.sweep, keep)
-
     def transport(self, address: IPv4Address, forwards: Mapping[int, int]) -> Transport:
         """Connect to the guest's own address."""
         return TcpTransport(str(address))
-
-    async def aclose(self) -> None:
-        """Remove bridge and firewall table if no tap is left."""
-        await anyio.to_thread.run_sync(self._bridge.close)
 
 
 class UserModeNetwork(MachineNetwork):
@@ -169,32 +148,38 @@ class UserModeNetwork(MachineNetwork):
     async def detach(self, sandbox_id: str) -> None:
         """Nothing was made."""
 
-    async def sweep(self, keep: set[str]) -> list[str]:
-        """Nothing can be left over."""
-        return []
-
     def transport(self, address: IPv4Address, forwards: Mapping[int, int]) -> Transport:
         """Connect to the loopback ports that forward to the agent's."""
         return TcpTransport("127.0.0.1", ports=dict(forwards))
 
-    async def aclose(self) -> None:
-        """Nothing was made."""
-
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The ways to connect that this host has: `new` is for new machines, and the reason why it is that one.
+    """The ways to connect that this host has: `new` is the kind for new machines, and the reason why it is that one.
 
-    Machines that an earlier daemon left keep the kind they have, whatever the settings say now.
+    Machines that an earlier daemon left keep the kind they have, whatever the settings say now. `bridges` is None where
+    there can be none.
     """
 
-    new: MachineNetwork
+    new: str
     reason: str
-    known: Mapping[str, MachineNetwork]
+    settings: QemuSettings
+    bridges: BridgeNetworks | None
 
-    def of(self, kind: str) -> MachineNetwork:
-        """Return the network of that kind, else that of new machines."""
-        return self.known.get(kind, self.new)
+    def of(self, kind: str, owner: str) -> MachineNetwork:
+        """Return the network of that kind for an owner's machines, else that of new machines."""
+        if self.bridges is not None and (kind or self.new) == BridgedNetwork.kind:
+            return BridgedNetwork(self.bridges.of(owner), self.settings.dns)
+        return UserModeNetwork(self.settings)
+
+    async def sweep(self, keep: set[str]) -> list[str]:
+        """Remove the connections of all sandboxes but those in `keep`; return the ids they belonged to."""
+        return [] if self.bridges is None else await anyio.to_thread.run_sync(self.bridges.sweep, keep)
+
+    async def aclose(self) -> None:
+        """Remove what no machine needs any more. Idempotent."""
+        if self.bridges is not None:
+            await anyio.to_thread.run_sync(self.bridges.close)
 
 
 def choose_networks(settings: QemuSettings) -> Networks:
@@ -203,7 +188,6 @@ def choose_networks(settings: QemuSettings) -> Networks:
     Raises `MissingDependency` (code `bridge-impossible`) if a bridge is wanted and cannot be had.
     """
     ability = bridge_ability()
-    user = UserModeNetwork(settings)
     if not ability.able:
         if settings.network == "bridge":
             raise MissingDependency(
@@ -211,12 +195,16 @@ def choose_networks(settings: QemuSettings) -> Networks:
                 hint="set network to auto",
                 code="bridge-impossible",
             )
-        return Networks(user, ability.reason, {user.kind: user})
-    bridged = BridgedNetwork(settings)
-    known: dict[str, MachineNetwork] = {user.kind: user, bridged.kind: bridged}
+        return Networks(UserModeNetwork.kind, ability.reason, settings, None)
+    bridges = BridgeNetworks(
+        instance_of(settings.state_dir),
+        settings.state_dir,
+        subnet=settings.subnet,
+        bridge_name=settings.bridge_name,
+    )
     if settings.network == "user":
-        return Networks(user, "set in the settings", known)
-    return Networks(bridged, ability.reason, known)
+        return Networks(UserModeNetwork.kind, "set in the settings", settings, bridges)
+    return Networks(BridgedNetwork.kind, ability.reason, settings, bridges)
 
 
 def forwarded_ports(table: str) -> dict[int, int]:

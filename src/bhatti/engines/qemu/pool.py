@@ -2,8 +2,9 @@
 
 Theory of operation. A ready fork has woken up, has an address of its own, and has done once all that its first caller
 will want; then it was halted, in quarantine, a machine that nobody knows. Whoever creates a sandbox of its shape takes
-it and gives it the rest of an identity. The pool is kept for the shape that was asked for last. Its machines count as
-being created: an engine that finds one in the place of an earlier engine removes it.
+it and gives it the rest of an identity. The pool is kept for the shape that was asked for last, and for who asked,
+since a ready fork has an address on the bridge of its owner. Its machines count as being created: an engine that finds
+one in the place of an earlier engine removes it.
 """
 
 import asyncio
@@ -32,12 +33,12 @@ MEMINFO = Path("/proc/meminfo")
 
 
 class ReadyForks:
-    """Up to `size` ready forks of one mold, made one at a time while nobody creates anything."""
+    """Up to `size` ready forks of one mold for one owner, made one at a time while nobody creates anything."""
 
     def __init__(self, host: QemuHost, size: int) -> None:
         self._host = host
         self._size = size
-        self._wanted: Mold | None = None
+        self._wanted: tuple[Mold, str] | None = None
         self._ready: list[tuple[str, QemuMachine]] = []
         self._busy = 0
         self._quiet = anyio.Event()
@@ -56,15 +57,15 @@ class ReadyForks:
         if spec.volumes:
             return None
         for ready in self._ready:
-            if ready[0] == _key(mold) and ready[1].waits:
+            if ready[0] == _key(mold, spec.owner) and ready[1].waits:
                 self._ready.remove(ready)
                 return ready[1]
         return None
 
-    def want(self, mold: Mold) -> None:
-        """Keep the pool for that mold, and fill it up in background."""
+    def want(self, mold: Mold, owner: str) -> None:
+        """Keep the pool for that mold and owner, and fill it up in background."""
         if self._size:
-            self._wanted = mold
+            self._wanted = mold, owner
             if self._filling is None:
                 self._filling = asyncio.get_running_loop().create_task(self._fill())
 
@@ -95,27 +96,27 @@ class ReadyForks:
 
     async def _fill(self) -> None:
         try:
-            while (mold := self._wanted) is not None:
+            while (wanted := self._wanted) is not None:
                 while self._busy:
                     await self._quiet.wait()
-                await self._drop_useless(mold)
+                await self._drop_useless(_key(*wanted))
                 if len(self._ready) >= self._size:
                     return
-                self._ready.append((_key(mold), await self._make(mold)))
+                self._ready.append((_key(*wanted), await self._make(*wanted)))
         except (BhattiError, OSError) as error:
             # Tried again at the next creation, which does without.
             log.warning("no fork could be made ready: %s", error)
         finally:
             self._filling = None
 
-    async def _drop_useless(self, mold: Mold) -> None:
-        for ready in [one for one in self._ready if one[0] != _key(mold) or not one[1].waits]:
+    async def _drop_useless(self, key: str) -> None:
+        for ready in [one for one in self._ready if one[0] != key or not one[1].waits]:
             self._ready.remove(ready)
             await ready[1].remove()
 
-    async def _make(self, mold: Mold) -> QemuMachine:
+    async def _make(self, mold: Mold, owner: str) -> QemuMachine:
         await anyio.to_thread.run_sync(_check_memory, mold.record.spec.memory_mib)
-        machine = QemuMachine.new(self._host, ready_spec(mold))
+        machine = QemuMachine.new(self._host, ready_spec(mold, owner))
         try:
             await machine.wake_ready(mold)
         except BaseException:
@@ -125,14 +126,14 @@ class ReadyForks:
         return machine
 
 
-def ready_spec(mold: Mold) -> SandboxSpec:
+def ready_spec(mold: Mold, owner: str) -> SandboxSpec:
     """Return who a fork of `mold` is until somebody takes it."""
     name = f"ready-{secrets.token_hex(8)}"
-    return msgspec.structs.replace(mold.record.spec, id=name, name="ready", token=secrets.token_hex(16))
+    return msgspec.structs.replace(mold.record.spec, id=name, name="ready", token=secrets.token_hex(16), owner=owner)
 
 
-def _key(mold: Mold) -> str:
-    return mold.files.directory.name
+def _key(mold: Mold, owner: str) -> str:
+    return f"{mold.files.directory.name} {owner}"
 
 
 def _check_memory(memory_mib: int) -> None:

@@ -71,7 +71,7 @@ class Vm:
 
     @property
     def _network(self) -> network.MachineNetwork:
-        return self._host.networks.of(self.record.network)
+        return self._host.networks.of(self.record.network, self.spec.owner)
 
     def link(self) -> GuestLink:
         """Return the connection pool to the agent. Raises `Conflict` (code `not-running`)."""

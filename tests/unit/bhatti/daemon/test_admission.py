@@ -29,6 +29,11 @@ def test_nothing_asked_for_is_a_default_sandbox() -> None:
     assert (found.image, found.cpus, found.memory_mib, found.disk_mib, found.user) == ("base", 1, 512, 8192, "lohar")
 
 
+def test_a_sandbox_is_on_the_network_of_whoever_asked_for_it() -> None:
+    assert admit(SandboxCreate(), settings(), HOST).owner == ""
+    assert admit(SandboxCreate(), settings(), HOST, "usr_1").owner == "usr_1"
+
+
 def test_ids_names_and_tokens_are_never_the_same() -> None:
     found = [spec(SandboxCreate()) for _ in range(50)]
     assert len({s.id for s in found}) == len({s.token for s in found}) == 50

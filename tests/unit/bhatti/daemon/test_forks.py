@@ -42,6 +42,15 @@ async def test_a_fork_is_somebody_of_its_own_with_what_its_source_had(served: Se
     assert await served.journal.intents() == []
 
 
+async def test_a_fork_is_on_the_network_of_whoever_asked_for_it(served: Served) -> None:
+    anna = served.service.accounts.identify(await served.user("anna"))
+    await served.service.create(types.SandboxCreate(name="one"), ignore, anna)
+    source = served.service.resolve(anna, "one")
+    await served.service.fork(source, types.SandboxFork(name="two"), ignore, anna)
+    await served.service.fork(source, types.SandboxFork(name="three"), ignore)
+    assert [row.spec.owner for row in await served.journal.sandboxes()] == [anna.owner, anna.owner, ""]
+
+
 async def test_a_fork_without_a_name_gets_one(served: Served) -> None:
     await served.create("one")
     assert (await fork(served)).name.startswith("sandbox-")

@@ -9,7 +9,9 @@ import pytest
 
 from bhatti.errors import Conflict, CorruptData, LimitExceeded
 from bhatti.net import bridge, firewall, netlink, quarantine, tap
-from bhatti.net.network import SUBNET_FILE, BridgeNetwork
+from bhatti.net.instance import table_name
+from bhatti.net.network import BridgeNetwork
+from bhatti.net.networks import SUBNET_FILE, BridgeNetworks
 
 pytestmark = pytest.mark.usefixtures("namespace")
 
@@ -18,7 +20,7 @@ INSTANCE = "0123abcd"
 
 @pytest.fixture
 def network(namespace: None, tmp_path: Path) -> BridgeNetwork:
-    return BridgeNetwork(INSTANCE, tmp_path)
+    return BridgeNetworks(INSTANCE, tmp_path).of()
 
 
 def interfaces() -> set[str]:
@@ -28,7 +30,6 @@ def interfaces() -> set[str]:
 
 def test_nothing_is_made_before_the_first_machine(network: BridgeNetwork) -> None:
     assert interfaces() == {"lo"}
-    network.close()
 
 
 def test_a_machine_gets_a_tap_on_the_bridge_and_an_address_and_keeps_them(network: BridgeNetwork) -> None:
@@ -36,23 +37,8 @@ def test_a_machine_gets_a_tap_on_the_bridge_and_an_address_and_keeps_them(networ
     assert bridge.ports_of(network.bridge) == [lease.tap]
     assert lease.address in network.pool.subnet
     assert lease.gateway == network.pool.subnet.network_address + 1
-    assert firewall.table_exists(network.table)
+    assert firewall.table_exists(table_name(INSTANCE))
     assert network.attach("s1") == lease
-
-
-def test_the_last_machine_takes_bridge_and_table_along(network: BridgeNetwork) -> None:
-    network.attach("s1")
-    network.attach("s2")
-    network.detach("s1")
-    network.close()
-    assert network.bridge in interfaces()
-    network.detach("s2")
-    network.close()
-    network.close()
-    assert interfaces() == {"lo"}
-    assert not firewall.table_exists(network.table)
-    network.attach("s3")
-    assert network.bridge in interfaces()
 
 
 def test_an_address_is_used_again_after_its_machine_went(network: BridgeNetwork) -> None:
@@ -66,7 +52,7 @@ def test_an_address_is_used_again_after_its_machine_went(network: BridgeNetwork)
 def test_a_later_daemon_finds_subnet_and_addresses_as_they_were(network: BridgeNetwork, tmp_path: Path) -> None:
     network.attach("s1")
     lease = network.attach("s2")
-    later = BridgeNetwork(INSTANCE, tmp_path)
+    later = BridgeNetworks(INSTANCE, tmp_path).of()
     assert later.pool.subnet == network.pool.subnet
     assert later.attach("s2", address=lease.address) == lease
     assert later.attach("s3").address == lease.address - 1
@@ -82,7 +68,7 @@ def test_a_missing_tap_and_a_missing_bridge_are_made_again(network: BridgeNetwor
 
 def test_an_attach_that_fails_leaves_no_tap_and_no_address(tmp_path: Path) -> None:
     taken = tap.create_tap("abcd0123", "s9")
-    network = BridgeNetwork(INSTANCE, tmp_path, bridge_name=taken)
+    network = BridgeNetworks(INSTANCE, tmp_path, bridge_name=taken).of()
     with pytest.raises(Conflict):
         network.attach("s1")
     assert tap.taps_of(INSTANCE) == {}
@@ -90,17 +76,8 @@ def test_an_attach_that_fails_leaves_no_tap_and_no_address(tmp_path: Path) -> No
     assert network.attach("s1").address == network.pool.subnet.network_address + 2
 
 
-def test_the_sweep_takes_only_what_nobody_knows(network: BridgeNetwork) -> None:
-    network.attach("s1")
-    network.attach("s2")
-    tap.create_tap("abcd0123", "s3")
-    assert network.sweep({"s1"}) == ["s2"]
-    assert list(tap.taps_of(INSTANCE).values()) == ["s1"]
-    assert list(tap.taps_of("abcd0123").values()) == ["s3"]
-
-
 def test_two_daemons_that_would_like_the_same_subnet_get_different_ones(network: BridgeNetwork, tmp_path: Path) -> None:
-    other = BridgeNetwork(INSTANCE, tmp_path / "other", bridge_name="bhother")
+    other = BridgeNetworks(INSTANCE, tmp_path / "other", bridge_name="bhother").of()
     assert not network.pool.subnet.overlaps(other.pool.subnet)
 
 
@@ -108,14 +85,14 @@ def test_a_subnet_that_somebody_took_meanwhile_is_chosen_anew_when_nobody_depend
     network: BridgeNetwork, tmp_path: Path
 ) -> None:
     subnet = network.pool.subnet
-    network.close()
+    network.down()
     bridge.ensure_bridge("bhother", IPv4Interface(f"{subnet.network_address + 9}/24"))
-    assert not BridgeNetwork(INSTANCE, tmp_path).pool.subnet.overlaps(subnet)
+    assert not BridgeNetworks(INSTANCE, tmp_path).of().pool.subnet.overlaps(subnet)
 
 
 def test_a_wanted_subnet_that_is_taken_is_a_conflict(tmp_path: Path) -> None:
     bridge.ensure_bridge("bhother", IPv4Interface("10.9.8.1/24"))
-    wanted = BridgeNetwork(INSTANCE, tmp_path, subnet=IPv4Network("10.9.0.0/16"), bridge_name="bhmine")
+    wanted = BridgeNetworks(INSTANCE, tmp_path, subnet=IPv4Network("10.9.0.0/16"), bridge_name="bhmine").of()
     with pytest.raises(Conflict) as caught:
         wanted.attach("s1")
     assert caught.value.code == "subnet-taken"
@@ -129,7 +106,7 @@ def test_a_spoilt_record_of_the_subnet_is_named(network: BridgeNetwork, tmp_path
 
 
 def test_a_full_subnet_refuses_the_next_machine_and_leaves_no_tap(tmp_path: Path) -> None:
-    small = BridgeNetwork(INSTANCE, tmp_path, subnet=IPv4Network("10.9.8.0/30"))
+    small = BridgeNetworks(INSTANCE, tmp_path, subnet=IPv4Network("10.9.8.0/30")).of()
     assert small.attach("s1").address == IPv4Address("10.9.8.2")
     with pytest.raises(LimitExceeded):
         small.attach("s2")
@@ -165,5 +142,9 @@ def test_a_machine_that_stays_in_quarantine_takes_no_address(network: BridgeNetw
     assert (lease.address, lease.gateway) == (quarantine.GUEST, quarantine.HOST.ip)
     assert network.pool.in_use() == []
     network.detach("s1")
-    network.close()
+    assert interfaces() == {"lo", network.bridge}
+    network.down()
+    network.down()
     assert interfaces() == {"lo"}
+    network.attach("s2")
+    assert network.bridge in interfaces()

@@ -14,7 +14,7 @@ def test_a_host_is_known_by_its_qemu_its_accelerator_and_its_network(tmp_path: P
     assert host.binary == qemu
     assert host.version == accelerator.qemu_version(qemu)
     assert host.verdict.accelerator == "tcg"
-    assert host.networks.new.kind == "user"
+    assert host.networks.new == "user"
     assert host.images.directory == tmp_path / "images"
     assert settings.sandboxes_dir.stat().st_mode & 0o777 == 0o700
 

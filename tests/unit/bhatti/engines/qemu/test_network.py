@@ -51,8 +51,6 @@ async def test_the_user_network_makes_nothing(settings: QemuSettings) -> None:
     assert (str(plug.address), str(plug.gateway), str(plug.netmask)) == ("10.0.2.15", "10.0.2.2", "255.255.255.0")
     assert "127.0.0.1" in str(user.transport(plug.address, {1024: 1, 1025: 2}))
     await user.detach("s1")
-    assert await user.sweep(set()) == []
-    await user.aclose()
 
 
 @pytest.mark.anyio
@@ -70,8 +68,10 @@ async def test_qemu_itself_chooses_free_loopback_ports(start_qemu: StartQemu, tm
 @pytest.mark.anyio
 @pytest.mark.skipif(not bridge_ability().able, reason=f"needs taps and bridges: {bridge_ability().reason}")
 async def test_the_bridged_network_makes_a_tap_and_takes_it_away(settings: QemuSettings) -> None:
-    bridged = network.BridgedNetwork(settings)
-    instance = bridged.instance
+    networks = network.choose_networks(settings)
+    assert networks.bridges is not None
+    instance = networks.bridges.instance
+    bridged = networks.of("bridge", "")
     plug = await bridged.attach("s1")
     try:
         assert isinstance(plug.card, TapCard)
@@ -79,23 +79,23 @@ async def test_the_bridged_network_makes_a_tap_and_takes_it_away(settings: QemuS
         assert plug.gateway == IPv4Address(int(plug.address) - 1)
         assert plug.dns == settings.dns
         assert str(bridged.transport(plug.address, {})) == f"tcp:{plug.address}"
-        assert await bridged.sweep({"s1"}) == []
-        assert await bridged.sweep(set()) == ["s1"]
+        assert await networks.sweep({"s1"}) == []
+        assert await networks.sweep(set()) == ["s1"]
     finally:
         await bridged.detach("s1")
-        await bridged.aclose()
+        await networks.aclose()
     assert await anyio.to_thread.run_sync(tap.taps_of, instance) == {}
 
 
 @pytest.mark.skipif(not bridge_ability().able, reason=f"needs taps and bridges: {bridge_ability().reason}")
 def test_root_gets_a_bridge_unless_the_settings_say_otherwise(settings: QemuSettings, tmp_path: Path) -> None:
     chosen = network.choose_networks(settings)
-    assert chosen.new.kind == "bridge"
+    assert chosen.new == "bridge"
     user = QemuSettings(state_dir=tmp_path, images_dir=tmp_path, network="user")
     chosen = network.choose_networks(user)
-    assert (chosen.new.kind, chosen.reason) == ("user", "set in the settings")
-    assert chosen.of("bridge").kind == "bridge"
-    assert chosen.of("").kind == "user"
+    assert (chosen.new, chosen.reason) == ("user", "set in the settings")
+    assert chosen.of("bridge", "").kind == "bridge"
+    assert chosen.of("", "").kind == "user"
 
 
 def test_without_the_ability_machines_get_the_user_network(
@@ -103,8 +103,8 @@ def test_without_the_ability_machines_get_the_user_network(
 ) -> None:
     unable(monkeypatch)
     chosen = network.choose_networks(settings)
-    assert (chosen.new.kind, chosen.reason) == ("user", "not root: no CAP_NET_ADMIN")
-    assert chosen.of("bridge").kind == "user"
+    assert (chosen.new, chosen.reason) == ("user", "not root: no CAP_NET_ADMIN")
+    assert chosen.of("bridge", "").kind == "user"
 
 
 def test_a_bridge_that_is_wanted_and_cannot_be_had_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,8 @@ async def test_in_the_user_network_everybody_is_alone_anyway(settings: QemuSetti
 async def test_a_fork_is_reached_through_its_tap_until_it_is_admitted(settings: QemuSettings) -> None:
     if not bridge_ability().able:
         pytest.skip(bridge_ability().reason)
-    bridged = network.BridgedNetwork(settings)
+    networks = network.choose_networks(settings)
+    bridged = networks.of("", "usr_1")
     try:
         alone = await bridged.quarantine("golden")
         assert alone.address == quarantine.GUEST
@@ -141,4 +142,5 @@ async def test_a_fork_is_reached_through_its_tap_until_it_is_admitted(settings: 
     finally:
         await bridged.detach("golden")
         await bridged.detach("s1")
-        await bridged.aclose()
+        await networks.sweep(set())
+        await networks.aclose()

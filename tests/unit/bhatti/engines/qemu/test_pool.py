@@ -37,10 +37,10 @@ class Forks(ReadyForks):
     failing = False
     made = 0
 
-    async def _make(self, mold: Mold) -> QemuMachine:
+    async def _make(self, mold: Mold, owner: str) -> QemuMachine:
         if self.failing:
             raise EngineFailure("no such luck")
-        machine = QemuMachine.new(self._host, ready_spec(mold))
+        machine = QemuMachine.new(self._host, ready_spec(mold, owner))
         await machine.boot(nobody_asked, why="")
         self.made += 1
         return machine
@@ -76,11 +76,11 @@ async def pool(host: QemuHost) -> AsyncIterator[Forks]:
 
 
 async def test_it_is_filled_for_the_mold_that_was_wanted_last(pool: Forks, host: QemuHost) -> None:
-    pool.want(mold(host))
+    pool.want(mold(host), "")
     await pool.filled()
     assert (pool.count, pool.made) == (2, 2)
     assert pool.take(mold(host, "other"), SPEC) is None
-    pool.want(mold(host, "other"))
+    pool.want(mold(host, "other"), "")
     await pool.filled()
     assert (pool.count, pool.made) == (2, 4)
     assert pool.take(mold(host), SPEC) is None
@@ -92,28 +92,37 @@ async def test_it_is_filled_for_the_mold_that_was_wanted_last(pool: Forks, host:
     await taken.remove()
 
 
+async def test_one_that_is_ready_for_one_owner_is_not_given_to_another(pool: Forks, host: QemuHost) -> None:
+    pool.want(mold(host), "usr_1")
+    await pool.filled()
+    assert pool.take(mold(host), SPEC) is None
+    taken = pool.take(mold(host), msgspec.structs.replace(SPEC, owner="usr_1"))
+    assert taken is not None
+    await taken.remove()
+
+
 async def test_one_that_has_died_is_not_given_away_and_is_replaced(pool: Forks, host: QemuHost) -> None:
-    pool.want(mold(host))
+    pool.want(mold(host), "")
     await pool.filled()
     for _, machine in pool._ready:
         assert machine._process is not None
         await machine._process.end()
     assert pool.take(mold(host), SPEC) is None
-    pool.want(mold(host))
+    pool.want(mold(host), "")
     await pool.filled()
     assert pool.count == 2
 
 
 async def test_a_pool_of_none_makes_none(host: QemuHost) -> None:
     pool = Forks(host, 0)
-    pool.want(mold(host))
+    pool.want(mold(host), "")
     await pool.filled()
     assert (pool.count, pool.made) == (0, 0)
 
 
 async def test_nothing_is_begun_while_somebody_waits_for_a_sandbox(pool: Forks, host: QemuHost) -> None:
     with pool.giving_way(), pool.giving_way():
-        pool.want(mold(host))
+        pool.want(mold(host), "")
         for _ in range(10):
             await anyio.lowlevel.checkpoint()
         assert pool.made == 0
@@ -125,17 +134,17 @@ async def test_a_failure_is_logged_and_the_next_wish_tries_again(
     pool: Forks, host: QemuHost, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool.failing = True
-    pool.want(mold(host))
+    pool.want(mold(host), "")
     await pool.filled()
     assert "no such luck" in caplog.text
     pool.failing = False
-    pool.want(mold(host))
+    pool.want(mold(host), "")
     await pool.filled()
     assert pool.count == 2
 
 
 async def test_closing_gives_up_what_is_being_made(pool: Forks, host: QemuHost) -> None:
-    pool.want(mold(host))
+    pool.want(mold(host), "")
     await asyncio.sleep(0)
     await pool.aclose()
     assert pool.count == 0
@@ -149,7 +158,7 @@ async def test_none_is_made_without_memory_to_spare(
     monkeypatch.setattr(module, "MEMINFO", meminfo)
     pool = ReadyForks(host, 1)
     with caplog.at_level(logging.WARNING):
-        pool.want(mold(host))
+        pool.want(mold(host), "")
         await pool.filled()
     assert pool.count == 0
     assert "511 MiB of memory are free" in caplog.text
@@ -157,7 +166,8 @@ async def test_none_is_made_without_memory_to_spare(
 
 
 def test_until_it_is_taken_it_is_nobody(host: QemuHost) -> None:
-    one, two = ready_spec(mold(host)), ready_spec(mold(host))
+    one, two = ready_spec(mold(host), ""), ready_spec(mold(host), "usr_1")
     assert one.id != two.id
     assert one.token not in (two.token, "golden")
     assert (one.name, one.env, one.files, one.memory_mib) == ("ready", {}, (), SPEC.memory_mib)
+    assert (one.owner, two.owner) == ("", "usr_1")
