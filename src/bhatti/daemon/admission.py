@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.daemon.memory import host_memory_mib
 from bhatti.daemon.settings import Defaults, Limits, Settings
 from bhatti.errors import InvalidRequest
 from bhatti.model.sandbox import MIN_MEMORY_MIB, GuestFile, SandboxSpec, checked_name
@@ -29,10 +30,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 def look_at_host(state_dir: Path) -> Host:
     """Measure the host. Quick; touches the file system."""
-    pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return Host(
         cpus=os.cpu_count() or 1,
-        memory_mib=(pages * page_bytes) >> 20,
+        memory_mib=host_memory_mib(),
         disk_mib=shutil.disk_usage(state_dir).total >> 20,
     )
 

@@ -16,6 +16,7 @@ import msgspec
 from bhatti.daemon import answers
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.exclusive import Claims, exclusive
+from bhatti.daemon.memory import MemoryBudget
 from bhatti.daemon.orders import Orders
 from bhatti.daemon.recovery import facts_of
 from bhatti.daemon.watching import Watching
@@ -56,6 +57,7 @@ class Power:
         ledger: Ledger,
         watch: Watching,
         look: Look,
+        memory: MemoryBudget,
     ) -> None:
         self.claims = claims
         self._parts = parts
@@ -64,6 +66,7 @@ class Power:
         self._ledger = ledger
         self._watch = watch
         self._look = look
+        self.memory = memory
         self._wakes: dict[str, anyio.Lock] = {}
 
     def forget(self, sandbox_id: str) -> None:
@@ -236,9 +239,10 @@ class Power:
 
     async def _started(self, record: Record, kind: str) -> Machine:
         _, engine = self._parts()
-        machine = await engine.start(record.id)
-        self._ledger.awake(record.id)
-        return await self.became(record, machine, kind, machine.why)
+        with self.memory.promised(record):
+            machine = await engine.start(record.id)
+            self._ledger.awake(record.id)
+            return await self.became(record, machine, kind, machine.why)
 
     async def _found(self, record: Record) -> None:
         """After an order that failed, take the machine as it is."""

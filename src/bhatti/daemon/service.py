@@ -29,6 +29,7 @@ from bhatti.daemon.exclusive import Claims, exclusive
 from bhatti.daemon.following import Following
 from bhatti.daemon.forks import Forks
 from bhatti.daemon.making import Making
+from bhatti.daemon.memory import MemoryBudget, host_memory_mib
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.owned_volumes import in_words_of, led
 from bhatti.daemon.power import OF_THE_DAEMON, Power
@@ -65,7 +66,13 @@ class Service(Backend):
         self._began = time.monotonic()
         self._orders = Orders(tasks)
         self._accounts = AccountBook(settings.rates)
-        self._catalogue = Catalogue(admit=self._accounts.admit)
+        self._catalogue = Catalogue(admit=self._admit)
+        self._memory = MemoryBudget(
+            settings.limits,
+            host_memory_mib(),
+            lambda: self._catalogue,
+            lambda: self._serving_or_stopping()[1].ready_mib,
+        )
         self._volumes = Volumes(self._orders, self._catalogue, self._accounts.check_storage)
         self._forks = Forks(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
@@ -84,6 +91,7 @@ class Service(Backend):
             self._ledger,
             self._watch,
             self._following.look,
+            self._memory,
         )
         self._making = Making(self._serving_or_stopping, self._catalogue, self.claims, self._volumes, self._ledger)
         self._sleeping: Sleeping | None = None
@@ -211,6 +219,10 @@ class Service(Backend):
             machine = await self._orders.run(lambda: self._making.create(record, work), undo_when_left=True)
         return self._answer(self._catalogue.find(record.id), machine)
 
+    def _admit(self, record: Record, owned: list[Record]) -> None:
+        self._accounts.admit(record, owned)
+        self._memory.check(record)
+
     async def stop_sandbox(self, ref: str) -> types.Sandbox:
         """See `Backend`."""
         return await self._ordered(ref, self._power.stop)
@@ -282,9 +294,10 @@ class Service(Backend):
     @exclusive(per="sandbox", busy="reject")
     async def _restore(self, record: Record, name: str) -> Machine:
         _, engine = self._serving()
-        machine = await engine.restore_checkpoint(record.id, name)
-        self._ledger.awake(record.id)
-        return await self._power.became(record, machine, "put-back", machine.why)
+        with self._memory.promised(record):
+            machine = await engine.restore_checkpoint(record.id, name)
+            self._ledger.awake(record.id)
+            return await self._power.became(record, machine, "put-back", machine.why)
 
     async def remove_checkpoint(self, ref: str, name: str) -> None:
         """See `Backend`."""

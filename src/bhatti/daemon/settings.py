@@ -31,11 +31,16 @@ class Defaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one sandbox may have at most; 0 means what the host has."""
+    """What one sandbox may have at most; 0 means what the host has.
+
+    All sandboxes that run may have `memory_overcommit` times the host's memory together: idle ones use a small part of
+    theirs. With 1, nobody can be promised memory that is not there.
+    """
 
     max_cpus: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_memory_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_disk_size_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    memory_overcommit: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1.5
 
 
 class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -136,6 +136,11 @@ class Engine(abc.ABC):
     def capabilities(self) -> Capabilities:
         """What this engine can do on this host. Constant once the engine has been entered."""
 
+    @property
+    def ready_mib(self) -> int:
+        """How much memory is promised to machines that were made before anybody asked for one."""
+        return 0
+
     async def __aenter__(self) -> Self:
         """Check the host and take up what is needed; raises `MissingDependency` naming the package to install."""
         return self

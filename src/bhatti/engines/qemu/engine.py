@@ -67,6 +67,11 @@ class QemuEngine(Engine):
         )
 
     @property
+    def ready_mib(self) -> int:
+        """See `Engine.ready_mib`."""
+        return 0 if self._pool is None else self._pool.memory_mib
+
+    @property
     def volumes(self) -> VolumeFiles:
         """See `Engine.volumes`."""
         return VolumeFiles(self.settings.volumes_dir)
@@ -93,12 +98,10 @@ class QemuEngine(Engine):
             self._trimmer = None
         with anyio.CancelScope(shield=True):
             try:
-                if self._snapshots is not None:
-                    await self._snapshots.aclose()
-                    self._snapshots = None
-                if self._pool is not None:
-                    await self._pool.aclose()
-                    self._pool = None
+                for part in (self._snapshots, self._pool):
+                    if part is not None:
+                        await part.aclose()
+                self._snapshots = self._pool = None
                 for machine in self._machines.values():
                     await machine.aclose()
             finally:

@@ -49,6 +49,11 @@ class ReadyForks:
         """How many are ready."""
         return sum(machine.waits for _, machine in self._ready)
 
+    @property
+    def memory_mib(self) -> int:
+        """How much memory those have that are ready."""
+        return sum(machine.spec.memory_mib for _, machine in self._ready if machine.waits)
+
     def take(self, mold: Mold, spec: SandboxSpec) -> QemuMachine | None:
         """Return a ready fork of that mold for `spec`, the caller's from now on; None if there is none.
 

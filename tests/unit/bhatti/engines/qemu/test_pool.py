@@ -78,7 +78,7 @@ async def pool(host: QemuHost) -> AsyncIterator[Forks]:
 async def test_it_is_filled_for_the_mold_that_was_wanted_last(pool: Forks, host: QemuHost) -> None:
     pool.want(mold(host), "")
     await pool.filled()
-    assert (pool.count, pool.made) == (2, 2)
+    assert (pool.count, pool.made, pool.memory_mib) == (2, 2, 2 * SPEC.memory_mib)
     assert pool.take(mold(host, "other"), SPEC) is None
     pool.want(mold(host, "other"), "")
     await pool.filled()
