@@ -113,28 +113,6 @@ async def test_twins_reach_each_other_and_their_gateway(twins: tuple[Sandbox, Sa
             assert ping.exit_code == 0, ping.stdout
 
 
-async def test_sandboxes_of_different_owners_cannot_reach_each_other(
-    forking: Engine, fork_settings: Settings, twins: tuple[Sandbox, Sandbox]
-) -> None:
-    before = await traces_of(fork_settings)
-    spec = new_spec("stranger", owner="usr_stranger")
-    machine = await forking.create(spec)
-    try:
-        stranger = Sandbox(spec, machine, forking.link(spec.id))
-        assert (await traces_of(fork_settings)).bridges > before.bridges
-        for source, target in ((stranger, twins[0]), (twins[0], stranger)):
-            ping = ["ping", "-c", "1", "-W", "1", str(target.machine.address)]
-            assert (await source.link.exec(ping, timeout_s=20)).exit_code == 1
-        route = await stranger.link.exec(["ip", "-4", "route", "show", "default"])
-        gateway = route.stdout.split()[2].decode()
-        assert (await stranger.link.exec(["ping", "-c", "1", "-W", "5", gateway], timeout_s=20)).exit_code == 0
-        await forking.stop(spec.id)
-        assert (await forking.start(spec.id)).address == machine.address
-    finally:
-        await forking.destroy(spec.id)
-    assert (await traces_of(fork_settings)).bridges == before.bridges
-
-
 async def test_a_fork_of_a_running_sandbox_goes_on_with_its_processes_and_disk(
     forking: Engine, twins: tuple[Sandbox, Sandbox]
 ) -> None:
@@ -294,3 +272,25 @@ async def test_a_fork_finds_the_volumes_that_its_mold_did_not_have(forking: Engi
         await forking.destroy(spec.id)
     for name in names:
         await forking.volumes.remove(name)
+
+
+async def test_sandboxes_of_different_owners_cannot_reach_each_other(
+    forking: Engine, fork_settings: Settings, twins: tuple[Sandbox, Sandbox]
+) -> None:
+    before = await traces_of(fork_settings)
+    spec = new_spec("stranger", owner="usr_stranger")
+    machine = await forking.create(spec)
+    try:
+        stranger = Sandbox(spec, machine, forking.link(spec.id))
+        assert (await traces_of(fork_settings)).bridges > before.bridges
+        for source, target in ((stranger, twins[0]), (twins[0], stranger)):
+            ping = ["ping", "-c", "1", "-W", "1", str(target.machine.address)]
+            assert (await source.link.exec(ping, timeout_s=20)).exit_code == 1
+        route = await stranger.link.exec(["ip", "-4", "route", "show", "default"])
+        gateway = route.stdout.split()[2].decode()
+        assert (await stranger.link.exec(["ping", "-c", "1", "-W", "5", gateway], timeout_s=20)).exit_code == 0
+        await forking.stop(spec.id)
+        assert (await forking.start(spec.id)).address == machine.address
+    finally:
+        await forking.destroy(spec.id)
+    assert (await traces_of(fork_settings)).bridges == before.bridges

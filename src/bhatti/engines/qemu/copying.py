@@ -44,13 +44,13 @@ def _copy(reading: int, writing: int) -> None:
     size = os.fstat(reading).st_size
     os.ftruncate(writing, size)
     end = 0
-    while (begin := _next_data(reading, end)) is not None:
+    while (begin := next_data(reading, end)) is not None:
         end = os.lseek(reading, begin, os.SEEK_HOLE)
         while begin < end:
             begin += os.copy_file_range(reading, writing, min(end - begin, CHUNK_BYTES), begin, begin)
 
 
-def _next_data(file: int, start: int) -> int | None:
+def next_data(file: int, start: int) -> int | None:
     """Return where the next data at or after `start` begins, or None if only a hole follows (lseek(2))."""
     try:
         return os.lseek(file, start, os.SEEK_DATA)

@@ -55,13 +55,12 @@ class QemuEngine(Engine):
     @property
     def capabilities(self) -> Capabilities:
         """See `Engine.capabilities`."""
-        bridged = self._host.networks.new == "bridge"
         return Capabilities(
             own_kernel=True,
             pause=True,
             memory_snapshot=True,
             fork=True,
-            bridge_network=bridged,
+            bridge_network=self._host.networks.new == "bridge",
             hotplug_volumes=True,
             rootless=True,
         )
@@ -258,6 +257,8 @@ class QemuEngine(Engine):
             await machine.remove()
             # Only now: a destroy that failed can be asked for again.
             self._machines.pop(sandbox_id, None)
+            if machine.spec.owner not in {other.spec.owner for other in self._machines.values()}:
+                await self._ready.forsake(machine.spec.owner)
 
     async def status(self, sandbox_id: str) -> Machine:
         """See `Engine.status`."""

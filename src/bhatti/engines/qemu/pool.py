@@ -74,6 +74,12 @@ class ReadyForks:
             if self._filling is None:
                 self._filling = asyncio.get_running_loop().create_task(self._fill())
 
+    async def forsake(self, owner: str) -> None:
+        """Keep nothing ready for an owner who has no sandbox left: their bridge is to go. Not for the administrator."""
+        if owner and self._wanted is not None and self._wanted[1] == owner:
+            await self.aclose()
+            self._wanted = None
+
     @contextmanager
     def giving_way(self) -> Iterator[None]:
         """Begin no ready fork for the block: somebody waits for a sandbox."""

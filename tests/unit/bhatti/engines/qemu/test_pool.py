@@ -101,6 +101,16 @@ async def test_one_that_is_ready_for_one_owner_is_not_given_to_another(pool: For
     await taken.remove()
 
 
+async def test_nothing_is_kept_ready_for_an_owner_who_is_gone(pool: Forks, host: QemuHost) -> None:
+    pool.want(mold(host), "usr_1")
+    await pool.filled()
+    await pool.forsake("usr_2")
+    await pool.forsake("")
+    assert pool.count == 2
+    await pool.forsake("usr_1")
+    assert pool.count == 0
+
+
 async def test_one_that_has_died_is_not_given_away_and_is_replaced(pool: Forks, host: QemuHost) -> None:
     pool.want(mold(host), "")
     await pool.filled()
