@@ -17,6 +17,8 @@ from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.registry import open_engine
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
+from bhatti.net.bridge import bridges_called
+from bhatti.net.instance import bridge_alias, instance_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(240)]
 
@@ -277,12 +279,13 @@ async def test_a_fork_finds_the_volumes_that_its_mold_did_not_have(forking: Engi
 async def test_sandboxes_of_different_owners_cannot_reach_each_other(
     forking: Engine, fork_settings: Settings, twins: tuple[Sandbox, Sandbox]
 ) -> None:
-    before = await traces_of(fork_settings)
+    alias = bridge_alias(instance_of(fork_settings.state_dir))
+    before = set(await anyio.to_thread.run_sync(bridges_called, alias))
     spec = new_spec("stranger", owner="usr_stranger")
     machine = await forking.create(spec)
     try:
         stranger = Sandbox(spec, machine, forking.link(spec.id))
-        assert (await traces_of(fork_settings)).bridges > before.bridges
+        assert set(await anyio.to_thread.run_sync(bridges_called, alias)) > before
         for source, target in ((stranger, twins[0]), (twins[0], stranger)):
             ping = ["ping", "-c", "1", "-W", "1", str(target.machine.address)]
             assert (await source.link.exec(ping, timeout_s=20)).exit_code == 1
@@ -293,4 +296,4 @@ async def test_sandboxes_of_different_owners_cannot_reach_each_other(
         assert (await forking.start(spec.id)).address == machine.address
     finally:
         await forking.destroy(spec.id)
-    assert (await traces_of(fork_settings)).bridges == before.bridges
+    assert set(await anyio.to_thread.run_sync(bridges_called, alias)) == before
