@@ -220,11 +220,14 @@ def file_sha256(path: Path, *, sync: bool = False) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Replace the file at once and for good: a reader sees the old or the new contents, also after a power cut."""
+def write_durably(path: Path, content: bytes, *, mode: int = 0o666) -> None:
+    """Replace the file at once and for good: a reader sees the old or the new contents, also after a power cut.
+
+    `mode` is what it is created with, less the umask.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

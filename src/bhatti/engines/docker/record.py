@@ -5,13 +5,13 @@ atomically, so it is always whole. Only its owner can read it.
 """
 
 import enum
-import os
 from pathlib import Path
 
 import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine
 from bhatti.errors import Conflict, CorruptData
+from bhatti.images.artefacts import write_durably
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
 RECORD_FILE = "container.json"
@@ -103,14 +103,7 @@ def wreck(sandbox_id: str, detail: str) -> ContainerRecord:
 
 def write_record(directory: Path, record: ContainerRecord) -> None:
     """Replace the record in `directory`, durably."""
-    temporary = directory / f"{RECORD_FILE}.new"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, msgspec.json.encode(record))
-        os.fsync(file)
-    finally:
-        os.close(file)
-    temporary.replace(directory / RECORD_FILE)
+    write_durably(directory / RECORD_FILE, msgspec.json.encode(record), mode=0o600)
 
 
 def read_record(directory: Path) -> ContainerRecord | None:

@@ -7,7 +7,6 @@ that is still so; it never guesses. And it is loaded once: before the first inst
 because from then on the disk belongs to another time than the memory in the files.
 """
 
-import hashlib
 import os
 import time
 from contextlib import suppress
@@ -18,6 +17,7 @@ import msgspec
 from bhatti.engines.qemu.command import machine_type
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.record import MachineRecord
+from bhatti.images.artefacts import file_sha256, sync_directory, write_durably
 
 MANIFEST_FILE = "snapshot.json"
 SPENT_FILE = "snapshot.spent"
@@ -72,7 +72,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 def seal(path: Path, *, content: bool = False) -> SealedFile:
     """Return the file as it is now, with a checksum of its `content` if wished."""
     found = path.stat()
-    return SealedFile(str(path), found.st_size, found.st_mtime_ns, _sha256(path) if content else "")
+    return SealedFile(str(path), found.st_size, found.st_mtime_ns, file_sha256(path) if content else "")
 
 
 def maker_of(host: QemuHost) -> Maker:
@@ -108,15 +108,7 @@ def make_manifest(host: QemuHost, record: MachineRecord, *, state: Path, memory:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make the snapshot exist, durably; what it names must be durable before."""
-    temporary = directory / f"{MANIFEST_FILE}.new"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, msgspec.json.encode(manifest))
-        os.fsync(file)
-    finally:
-        os.close(file)
-    temporary.replace(directory / MANIFEST_FILE)
-    sync_directory(directory)
+    write_durably(directory / MANIFEST_FILE, msgspec.json.encode(manifest), mode=0o600)
 
 
 def read_manifest(directory: Path) -> Manifest | str:
@@ -163,7 +155,7 @@ def damage(file: SealedFile) -> str | None:
         return f"has {found.st_size} bytes instead of {file.size_bytes}: {path}"
     # A checksum says all; without one, nobody but the machine ever writes there.
     if file.sha256:
-        return None if _sha256(path) == file.sha256 else f"does not match its checksum: {path}"
+        return None if file_sha256(path) == file.sha256 else f"does not match its checksum: {path}"
     return None if found.st_mtime_ns == file.mtime_ns else f"was changed since: {path}"
 
 
@@ -196,20 +188,6 @@ def make_durable(path: Path) -> None:
         os.fdatasync(file)
     finally:
         os.close(file)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _host_processor() -> str:
