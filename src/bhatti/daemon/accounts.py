@@ -10,15 +10,17 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio
 import msgspec
 
 from bhatti.daemon import caps
 from bhatti.daemon.catalogue import Catalogue
+from bhatti.daemon.owned_volumes import spoken
 from bhatti.daemon.rates import RateLimits, kind_of
 from bhatti.daemon.settings import Rates
+from bhatti.daemon.volumes import Volumes
 from bhatti.errors import Conflict, NotFound, Unauthorized, Unavailable
 from bhatti.model.user import ADMIN, Caller, checked_user_name
 from bhatti.operations import types
@@ -40,16 +42,16 @@ class AccountBook(Accounts):
 
     def __init__(self, rates: Rates) -> None:
         self._rates = RateLimits(rates)
-        self._parts: tuple[Journal, Catalogue, End] | None = None
+        self._parts: tuple[Journal, Catalogue, Volumes, End] | None = None
         self._by_id: dict[str, UserRecord] = {}
         self._by_hash: dict[str, UserRecord] = {}
         self._changing = anyio.Lock()
 
-    async def start(self, journal: Journal, catalogue: Catalogue, end: End) -> None:
-        """Read who there is. `catalogue` says what they have, `end` ends a sandbox of theirs."""
+    async def start(self, journal: Journal, catalogue: Catalogue, volumes: Volumes, end: End) -> None:
+        """Read who there is. `catalogue` and `volumes` say what they have, `end` ends a sandbox of theirs."""
         for user in await journal.users():
             self._put(user)
-        self._parts = journal, catalogue, end
+        self._parts = journal, catalogue, volumes, end
 
     # --- calls
 
@@ -75,16 +77,24 @@ class AccountBook(Accounts):
     def admit(self, record: Record, owned: list[Record]) -> None:
         """Raise what speaks against one more sandbox beside those that its owner has: `LimitExceeded`, or
         `Unauthorized` if they are a user no more."""
-        if record.owner == ADMIN.owner:
-            return
-        if (user := self._by_id.get(record.owner)) is None or user.key_hash not in self._by_hash:
-            raise Unauthorized("the user has been removed", code="invalid-key")
-        caps.check_sandbox(user, record, owned)
+        if (user := self._capped(record.owner)) is not None:
+            caps.check_sandbox(user, record, owned)
 
     def check_cap(self, owner: str, cap: str, taken: int, asked: int = 1) -> None:
-        """Raise `LimitExceeded` if `asked` more than `taken` is too much for `owner`; `cap` is a field of `Caps`."""
-        if (user := self._by_id.get(owner)) is not None:
+        """Raise `LimitExceeded` if `asked` more than `taken` is too much for `owner`; `cap` is a field of `Caps`.
+
+        Raises `Unauthorized` if they are a user no more.
+        """
+        if (user := self._capped(owner)) is not None:
             caps.check(user, cap, taken, asked)
+
+    def _capped(self, owner: str) -> UserRecord | None:
+        """Return the user who an owner is; None for the administrator, who may have anything."""
+        if owner == ADMIN.owner:
+            return None
+        if (user := self._by_id.get(owner)) is None or user.key_hash not in self._by_hash:
+            raise Unauthorized("the user has been removed", code="invalid-key")
+        return user
 
     def check_storage(self, owner: str, taken_mib: int, asked_mib: int) -> None:
         """Raise `LimitExceeded` if so much more volume storage is too much for `owner`."""
@@ -114,7 +124,7 @@ class AccountBook(Accounts):
 
     async def create(self, request: types.UserCreate) -> types.UserKey:
         """See `Accounts`."""
-        journal, _, _ = self._started()
+        journal, *_ = self._started()
         key = _new_key()
         user = UserRecord(
             id=f"usr_{secrets.token_hex(4)}",
@@ -151,23 +161,21 @@ class AccountBook(Accounts):
 
     async def remove(self, ref: str, *, force: bool) -> types.User:
         """See `Accounts`."""
-        journal, catalogue, end = self._started()
+        journal, catalogue, volumes, end = self._started()
         async with self._changing:
             user = self._find(ref)
             owned = catalogue.owned(user.id)
-            if owned and not force:
-                raise Conflict(
-                    f"user {user.name!r} has {', '.join(record.name for record in owned[:5])}",
-                    hint=f"remove {'it' if len(owned) == 1 else 'them'} first, or with the user: "
-                    f"bhatti user rm --force {user.name}",
-                    code="user-has-sandboxes",
-                )
+            if not force:
+                _check_nothing_left(user, "sandboxes", [record.name for record in owned])
+                _check_nothing_left(user, "volumes", [spoken(name) for name in volumes.owned(user.id)])
             gone = self._answer(user)
             del self._by_hash[user.key_hash]  # nothing new comes while the old goes
             try:
                 for record in owned:
                     if catalogue.get(record.id) is not None:
                         await end(record)
+                for name in volumes.owned(user.id):  # after the sandboxes, which may have them
+                    await volumes.remove(name)
             except BaseException:
                 self._put(user)
                 raise
@@ -178,7 +186,7 @@ class AccountBook(Accounts):
         return gone
 
     async def _change(self, before: UserRecord, after: UserRecord) -> UserRecord:
-        journal, _, _ = self._started()
+        journal, *_ = self._started()
 
         def undo() -> None:
             self._drop(after)
@@ -209,7 +217,7 @@ class AccountBook(Accounts):
         raise NotFound(f"there is no user {shown!r}", hint="`bhatti user ls` shows them", code="user-not-found")
 
     def _answer(self, user: UserRecord) -> types.User:
-        _, catalogue, _ = self._started()
+        _, catalogue, *_ = self._started()
         owned = catalogue.owned(user.id)
         return types.User(
             id=user.id,
@@ -221,7 +229,7 @@ class AccountBook(Accounts):
             memory_mb=sum(record.spec.memory_mib for record in owned),
         )
 
-    def _started(self) -> tuple[Journal, Catalogue, End]:
+    def _started(self) -> tuple[Journal, Catalogue, Volumes, End]:
         if self._parts is None:
             raise Unavailable(
                 "the daemon is starting: it does not know yet who there is",
@@ -229,6 +237,17 @@ class AccountBook(Accounts):
                 code="starting",
             )
         return self._parts
+
+
+def _check_nothing_left(user: UserRecord, kind: str, names: Sequence[str]) -> None:
+    """Raise `Conflict` (code `user-has-sandboxes`, `user-has-volumes`) if the user has any of that kind."""
+    if names:
+        raise Conflict(
+            f"user {user.name!r} has {kind}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}",
+            hint=f"remove {'it' if len(names) == 1 else 'them'} first, or all that the user has with the user: "
+            f"bhatti user rm --force {user.name}",
+            code=f"user-has-{kind}",
+        )
 
 
 async def _carried_out(change: Awaitable[None], undo: Callable[[], None]) -> None:

@@ -29,6 +29,11 @@ def owner_of(name: str) -> str:
     return found[1] if found else ""
 
 
+def spoken(name: str) -> str:
+    """Return the name of a volume as its owner says it."""
+    return name.removeprefix(prefix_of(owner_of(name)))
+
+
 def prefix_of(owner: str) -> str:
     """Return what the names of an owner's volumes begin with."""
     return f"{owner}." if owner else ""

@@ -106,7 +106,7 @@ class Service(Backend):
             self._catalogue.put(record)
         await self._volumes.start(journal.volumes, engine)
         await self._watch.begin(journal, engine)
-        await self._accounts.start(journal, self._catalogue, self._end)
+        await self._accounts.start(journal, self._catalogue, self._volumes, self._end)
         self._sleeping = Sleeping(self.settings.thermal, engine, self._catalogue, self._power, self._ledger)
         await self._sleeping.recover()
         self._parts = journal, engine

@@ -7,6 +7,7 @@ order that makes it, and go again if that fails. A row is `creating` before anyt
 anything goes: what a killed daemon leaves in these states, the next one removes.
 """
 
+import builtins
 import contextlib
 import functools
 import logging
@@ -126,6 +127,10 @@ class Volumes(VolumeBackend):
             await self._undo(record)
 
     # --- for people
+
+    def owned(self, owner: str) -> builtins.list[str]:
+        """Return the names of the volumes of an owner, in whatever state they are."""
+        return sorted(name for name in self._records if owner_of(name) == owner)
 
     def of(self, caller: Caller) -> VolumeBackend:
         """See `VolumeBackend`."""

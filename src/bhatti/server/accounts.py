@@ -48,7 +48,8 @@ class Accounts(abc.ABC):
 
     @abc.abstractmethod
     async def remove(self, ref: str, *, force: bool) -> types.User:
-        """Remove a user and return who that was; raises `NotFound`, or `Conflict` (code `user-has-sandboxes`).
+        """Remove a user and return who that was; raises `NotFound`, or `Conflict` if they have something.
 
-        With `force`, their sandboxes are ended first. When cancelled, some of them may be ended, and the user kept.
+        Codes are `user-has-sandboxes` and `user-has-volumes`. With `force`, both go first, with what is in them. When
+        cancelled, or if one of them cannot be removed, others may be gone, and the user is kept.
         """

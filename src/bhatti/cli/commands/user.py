@@ -126,11 +126,11 @@ def rotate(name: str, as_json: bool) -> None:
 
 @user.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@click.option("-f", "--force", is_flag=True, help="Their sandboxes too, whatever is in them.")
+@click.option("-f", "--force", is_flag=True, help="Their sandboxes and volumes too, whatever is in them.")
 @json_option
 @quiet_option
 def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
-    """Remove users who have no sandboxes.
+    """Remove users who have neither sandboxes nor volumes.
 
     One that fails does not keep the others from going; the first failure is told at the end.
 

@@ -65,6 +65,6 @@ class UserUpdate(UserCreate, frozen=True, kw_only=True):
 
 
 class UserRemoveQuery(Request, frozen=True, kw_only=True):
-    """With `force`, the user's sandboxes are ended first; otherwise a user who has any is kept."""
+    """With `force`, the user's sandboxes and volumes go first; otherwise a user who has any is kept."""
 
     force: bool = False

@@ -102,7 +102,8 @@ class Again:
 
     async def __aenter__(self) -> AccountBook:
         book = AccountBook(Rates())
-        await book.start(self._served.journal, self._served.service._catalogue, self._served.service._end)
+        service = self._served.service
+        await book.start(self._served.journal, service._catalogue, service._volumes, service._end)
         return book
 
     async def __aexit__(self, *error: object) -> None:
@@ -166,12 +167,47 @@ async def test_a_user_is_kept_while_a_sandbox_cannot_be_ended(served: Served, ac
     assert await served.engine.list() == []
 
 
+async def test_a_user_who_has_volumes_is_kept_unless_those_are_to_go(served: Served, accounts: Accounts) -> None:
+    caller = accounts.identify(await served.user("anna"))
+    await accounts.create(types.UserCreate(name="bert"))
+    everybody = served.service.volumes
+    await everybody.of(caller).create(types.VolumeCreate(name="data", size_mb=16))
+    await everybody.create(types.VolumeCreate(name="data", size_mb=16))
+    wanted = [types.VolumeMount(name="data", target="/data")]
+    await served.service.create(types.SandboxCreate(name="one", volumes=wanted), lambda stage: None, caller)
+    with pytest.raises(Conflict) as caught:
+        await accounts.remove("anna", force=False)
+    assert caught.value.code == "user-has-sandboxes"
+    await served.service.destroy("one")
+    with pytest.raises(Conflict) as caught:
+        await accounts.remove("anna", force=False)
+    assert (caught.value.code, caught.value.message) == ("user-has-volumes", "user 'anna' has volumes: data")
+    await served.service.create(types.SandboxCreate(name="one", volumes=wanted), lambda stage: None, caller)
+    await accounts.remove("anna", force=True)
+    assert [volume.name for volume in await everybody.list()] == ["data"], "the administrator's own"
+    assert list((await served.engine.volumes.use()).used_mib) == ["data"]
+
+
+async def test_a_user_is_kept_while_a_volume_of_theirs_cannot_be_removed(served: Served, accounts: Accounts) -> None:
+    key = await served.user("anna")
+    caller = accounts.identify(key)
+    await served.service.volumes.of(caller).create(types.VolumeCreate(name="data", size_mb=16))
+    with served.service.volumes._held(f"{caller.owner}.data", "clone"), pytest.raises(Busy):
+        await accounts.remove("anna", force=True)
+    assert accounts.identify(key).name == "anna"
+    await accounts.remove("anna", force=True)
+    assert await served.service.volumes.list() == []
+
+
 async def test_nothing_new_comes_from_a_user_who_is_gone(served: Served, accounts: Accounts) -> None:
     caller = accounts.identify(await served.user("anna"))
     await accounts.remove("anna", force=False)
     with pytest.raises(Unauthorized):
         await served.service.create(types.SandboxCreate(name="one"), lambda stage: None, caller)
+    with pytest.raises(Unauthorized):
+        await served.service.volumes.of(caller).create(types.VolumeCreate(name="data", size_mb=16))
     assert await served.engine.list() == []
+    assert await served.service.volumes.list() == []
 
 
 async def test_other_caps_are_checked_by_name(served: Served) -> None:
