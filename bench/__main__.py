@@ -11,6 +11,7 @@ SECTIONS = {
     "agent": "The agent's own size",
     "boot": "A machine from nothing",
     "life": "The life of a sandbox",
+    "docker": "Sandboxes as containers",
     "cli": "The command line and the daemon",
 }
 """Modules of this package in order, each with a `rows()`, and what their tables are called."""

@@ -38,7 +38,7 @@ from bhatti.engines.base import (
     SnapshotReport,
 )
 from bhatti.engines.volume_files import VolumeFiles
-from bhatti.errors import Conflict, CorruptData, EngineFailure, GuestTimeout, NotFound, OutOfSpace
+from bhatti.errors import Busy, Conflict, CorruptData, EngineFailure, GuestTimeout, NotFound, OutOfSpace
 from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.transports import UnixTransport
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
@@ -77,6 +77,7 @@ class LocalEngine(Engine):
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._gone: set[str] = set()
         self._warm: set[str] = set()
+        self.needed: frozenset[Path] | None = frozenset()
         self.starts = 0
         self.pauses = 0
         self.resumes = 0
@@ -93,6 +94,11 @@ class LocalEngine(Engine):
             hotplug_volumes=False,
             rootless=True,
         )
+
+    async def needed_files(self) -> frozenset[Path]:
+        if self.needed is None:
+            raise Busy("a sandbox is coming up", hint="try again in a moment")
+        return self.needed
 
     @property
     def volumes(self) -> VolumeFiles:

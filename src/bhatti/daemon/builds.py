@@ -5,11 +5,12 @@ import datetime
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from anyio import to_thread
+from anyio import from_thread, to_thread
 
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.settings import Settings
 from bhatti.daemon.watching import Watching
+from bhatti.engines.base import Engine
 from bhatti.errors import Conflict
 from bhatti.images.artefacts import Progress
 from bhatti.images.oci.credentials import Credentials
@@ -61,6 +62,7 @@ class RecordedImages(Images):
 
     def __init__(self, settings: Settings, orders: Orders, watch: Watching) -> None:
         super().__init__(settings)
+        self._state = Path(settings.state_dir)
         self._orders = orders
         self._watch = watch
 
@@ -85,6 +87,26 @@ class RecordedImages(Images):
             )
         await self.remove(name)
         await self._watch.happened("image-removed", name)
+
+    async def prune(self, engine: Engine) -> types.ImagesPruned:
+        """Remove what nobody needs any more, then note an event; raises `Busy`, `Conflict` (code `images-shared`).
+
+        Only one daemon's sandboxes are asked for what they need, so the images must be that daemon's own.
+        """
+        if self._store.directory.resolve().parent != self._state.resolve():
+            raise Conflict(
+                f"{self._store.directory} is not this daemon's own: sandboxes of others may need what is in it",
+                hint=f"prune with the daemon that has it as the directory `images` of its own, not {self._state}",
+                code="images-shared",
+            )
+
+        async def order() -> types.ImagesPruned:
+            await engine.release_images()
+            freed = await to_thread.run_sync(self._store.collect, lambda: from_thread.run(engine.needed_files))
+            await self._watch.happened("images-pruned", f"{freed >> 20} MiB freed")
+            return types.ImagesPruned(freed_bytes=freed)
+
+        return await self._orders.run(order, undo_when_left=False)
 
 
 def building(request: types.ImageBuild) -> Work:

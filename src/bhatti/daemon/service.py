@@ -369,6 +369,11 @@ class Service(Backend):
         self._serving()
         await self._images.remove_unused(name, self._catalogue)
 
+    async def prune_images(self) -> types.ImagesPruned:
+        """See `Backend`."""
+        _, engine = self._serving()
+        return await self._images.prune(engine)
+
     @property
     def volumes(self) -> Volumes:
         """See `Backend`."""

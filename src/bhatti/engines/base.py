@@ -11,6 +11,7 @@ returns, so that it is the same code on every engine.
 import abc
 import builtins
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -314,6 +315,22 @@ class Engine(abc.ABC):
 
         Blocks for the moment that reading a file takes: call it from a worker thread.
         """
+
+    async def release_images(self) -> None:
+        """Remove what is kept only to make sandboxes of images that are gone or have been replaced.
+
+        Raises `Busy` while a sandbox is being made. Safe to cancel.
+        """
+        return
+
+    async def needed_files(self) -> frozenset[Path]:
+        """Return the files of images that machines need: what they were booted from, asleep or awake, and copies of
+        them. Safe to cancel.
+
+        Raises `Busy` while of some machine that is not known yet. One that is begun after that is made of images as
+        they are called then.
+        """
+        return frozenset()
 
     @property
     def volumes(self) -> VolumeKeeper:

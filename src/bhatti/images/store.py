@@ -1,6 +1,6 @@
 """All images of one directory: what `bhatti image build` makes, and what an engine boots."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -168,11 +168,12 @@ class ImageStore:
         except FileNotFoundError as error:
             raise _not_found(name) from error
 
-    def collect(self, in_use: set[str]) -> int:
+    def collect(self, in_use: Callable[[], Set[Path]]) -> int:
         """Remove all artefacts that no image refers to and return how many bytes that freed.
 
-        `in_use` holds the sha256 digests (`BootFiles.digests`) that sandboxes, sleeping ones too, were booted from:
-        they cannot wake without exactly those files.
+        `in_use` returns the files that sandboxes, sleeping ones too, were booted from: they cannot wake without exactly
+        those. It is called when no name can come to mean another image any more, and after the names have been read, so
+        that whoever is not in its answer boots, if at all, what a name stands for now. It raises what keeps all.
         """
         from bhatti.images.oci.download import DIRECTORY, Downloads  # brings what HTTP needs: 50 ms
 
@@ -180,10 +181,11 @@ class ImageStore:
         with self._artefacts.locked(silent):
             keep = self._parts.referenced_keys()
             keep |= {("root", record.root_key) for record in self._records()}
+            used = {path.parent.resolve() for path in in_use()}
             for artefact in self._artefacts.all():
-                files = artefact.manifest.files
-                if (artefact.manifest.kind, artefact.key) in keep or in_use & {f.sha256 for f in files.values()}:
+                if (artefact.manifest.kind, artefact.key) in keep or artefact.directory.resolve() in used:
                     continue
+                files = artefact.manifest.files
                 freed += sum((artefact.directory / name).stat().st_blocks * 512 for name in files)
                 self._artefacts.remove(artefact)
         return freed

@@ -194,6 +194,7 @@ EXAMPLES: dict[str, Example] = {
         request=types.ImagePull(reference="alpine:3.19"),
         answer=msgspec.structs.replace(IMAGE, name="alpine-3.19", source="docker.io/library/alpine:3.19"),
     ),
+    "image.prune": Example(answer=types.ImagesPruned(freed_bytes=734_003_200)),
     "image.remove": Example(parameters={"name": "alpine-3.19"}, answer=types.Outcome(status="deleted")),
     "volume.create": Example(request=types.VolumeCreate(name="data", size_mb=1024), answer=VOLUME),
     "volume.list": Example(answer=[VOLUME]),

@@ -178,6 +178,14 @@ class Backend(abc.ABC):
     async def remove_image(self, name: str) -> None:
         """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`)."""
 
+    @abc.abstractmethod
+    async def prune_images(self) -> types.ImagesPruned:
+        """Remove the files of images that are gone or were replaced, and that no sandbox needs, asleep or awake.
+
+        Raises `Busy` while sandboxes are being made, `Conflict` (code `images-shared`). When cancelled, it is done all
+        the same.
+        """
+
     @property
     @abc.abstractmethod
     def volumes(self) -> VolumeBackend:

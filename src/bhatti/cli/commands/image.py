@@ -1,4 +1,7 @@
-"""`bhatti image build`, `import`, `pull`, `ls` and `rm`. They work without a daemon too: images come first."""
+"""`bhatti image build`, `import`, `pull`, `ls`, `rm` and `prune`.
+
+All but the last work without a daemon too: images come first. What can go, only the daemon of the sandboxes knows.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -174,6 +177,18 @@ def rm(name: str, as_json: bool, quiet: bool) -> None:
             raise
         outcome = offline.answer("image-remove", types.Outcome, name)
     answer(outcome, outcome.status, as_json=as_json, quiet=quiet)
+
+
+@image.command()
+@json_option
+@quiet_option
+def prune(as_json: bool, quiet: bool) -> None:
+    """Free the disk of what was replaced and removed. What a sandbox needs stays, asleep or awake, and all images do.
+
+    Example: bhatti image prune
+    """
+    done = client().call(table.IMAGE_PRUNE)
+    answer(done, f"{output.size(done.freed_bytes >> 20)} freed", as_json=as_json, quiet=quiet)
 
 
 COMMANDS = {"image": image}

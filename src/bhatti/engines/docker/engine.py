@@ -22,7 +22,7 @@ from bhatti.engines.docker.pool import ReadyPool, can_be_ready
 from bhatti.engines.docker.record import Phase, read_record, wreck
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.docker.volumes import Volumes
-from bhatti.errors import BhattiError, Conflict, CorruptData, InvalidRequest, NotFound, Unavailable
+from bhatti.errors import BhattiError, Busy, Conflict, CorruptData, InvalidRequest, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
 
@@ -215,6 +215,21 @@ class DockerEngine(Engine):
     async def status(self, sandbox_id: str) -> Machine:
         """See `Engine.status`."""
         return await self._machine(sandbox_id).look()
+
+    async def release_images(self) -> None:
+        """See `Engine.release_images`: what Docker was given to make containers from, and its layers."""
+        self._check_idle()
+        await self._host.images.sweep()
+
+    async def needed_files(self) -> frozenset[Path]:
+        """See `Engine.needed_files`: none, for Docker has what containers are made from, and the agent is unpacked."""
+        self._check_idle()
+        return frozenset()
+
+    def _check_idle(self) -> None:
+        for machine in self._machines.values():
+            if machine.record.phase is Phase.CREATING:
+                raise Busy(f"sandbox {machine.spec.name!r} is being made", hint="try again in a moment")
 
     def link(self, sandbox_id: str) -> GuestLink:
         """See `Engine.link`."""

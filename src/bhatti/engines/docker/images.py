@@ -93,6 +93,7 @@ class DockerImages:
                 await self._api.remove_image(image.id)
             except (Conflict, NotFound):
                 continue  # a container is made from it
+            self.forget()
             log.info("removed image %s from Docker: it is not in the images directory any more", image.id)
 
     async def _import(self, boot: BootFiles, digest: str) -> None:

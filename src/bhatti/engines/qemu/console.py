@@ -1,17 +1,24 @@
 """The guest's serial console on the host: its tail, its size, and what it tells about a boot or a death."""
 
+import asyncio
+import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
+
+log = logging.getLogger(__name__)
 
 MAX_CONSOLE_BYTES = 1 << 20
 """A console above this is cut. The guest writes it, so it must have a bound."""
 
 KEPT_BYTES = 256 << 10
 """What is kept of the end when a console is cut."""
+
+TRIM_INTERVAL_S = 10.0
+"""How often consoles are looked at. An emulated serial port brings some MiB in that time, which is no harm."""
 
 READY_MARK = "lohar: ready "
 """How the agent's one line begins; JSON of its boot's parts in ms follows."""
@@ -65,3 +72,33 @@ def trim_all(consoles: Iterable[Path]) -> None:
     """Cut each of them as `trim` does. Blocks."""
     for path in consoles:
         trim(path)
+
+
+class Trimmer:
+    """Cuts consoles every now and then, from `begin` to `end`; `consoles` says which there are."""
+
+    def __init__(self, consoles: Callable[[], list[Path]]) -> None:
+        self._consoles = consoles
+        self._next: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Begin to wait for the first time."""
+        self._next = asyncio.get_running_loop().call_later(TRIM_INTERVAL_S, self.trim_now)
+
+    def end(self) -> None:
+        """Do it no more. Idempotent."""
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def trim_now(self) -> asyncio.Future[None]:
+        """Cut what has grown; the future ends when that is done."""
+        trimming = asyncio.get_running_loop().run_in_executor(None, trim_all, self._consoles())
+        trimming.add_done_callback(self._trimmed)
+        return trimming
+
+    def _trimmed(self, trimming: asyncio.Future[None]) -> None:
+        if trimming.exception() is not None:
+            log.error("a console could not be cut: %s", trimming.exception())
+        if self._next is not None:
+            self.begin()

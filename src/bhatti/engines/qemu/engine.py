@@ -1,6 +1,5 @@
 """The QEMU engine: any Linux machine, with KVM where it works and emulation where it does not."""
 
-import asyncio
 import builtins
 import logging
 from collections.abc import Awaitable, Callable
@@ -17,21 +16,19 @@ from bhatti.engines.qemu.golden import GoldenSnapshots
 from bhatti.engines.qemu.host import QemuHost, open_host
 from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold
+from bhatti.engines.qemu.needs import needed_files
 from bhatti.engines.qemu.pool import ReadyForks
 from bhatti.engines.qemu.process import VmProcess, processes_with
 from bhatti.engines.qemu.record import Phase, read_record, wreck
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.stages import Stages, nobody_asked
 from bhatti.engines.volume_files import VolumeFiles
-from bhatti.errors import CorruptData, EngineFailure, NotFound, Unavailable
+from bhatti.errors import Busy, CorruptData, EngineFailure, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
 
 log = logging.getLogger(__name__)
-
-TRIM_INTERVAL_S = 10.0
-"""How often consoles are looked at. An emulated serial port brings some MiB in that time, which is no harm."""
 
 
 class QemuEngine(Engine):
@@ -45,7 +42,7 @@ class QemuEngine(Engine):
         self._machines: dict[str, QemuMachine] = {}
         self._snapshots: GoldenSnapshots | None = None
         self._pool: ReadyForks | None = None
-        self._trimmer: asyncio.TimerHandle | None = None
+        self._trimmer = console.Trimmer(self._consoles)
 
     @classmethod
     def examine(cls, settings: QemuSettings) -> list[Finding]:
@@ -64,6 +61,16 @@ class QemuEngine(Engine):
             hotplug_volumes=True,
             rootless=True,
         )
+
+    async def release_images(self) -> None:
+        """See `Engine.release_images`: golden snapshots."""
+        if self._ready.gives_way:
+            raise Busy("a sandbox is being made, perhaps of what would be removed", hint="try again in a moment")
+        await anyio.to_thread.run_sync(self._golden.release)
+
+    async def needed_files(self) -> frozenset[Path]:
+        """See `Engine.needed_files`."""
+        return await anyio.to_thread.run_sync(needed_files, self.settings)
 
     @property
     def ready_mib(self) -> int:
@@ -87,14 +94,12 @@ class QemuEngine(Engine):
         log.info("qemu %s, %s: %s", self._opened.version, verdict.accelerator, verdict.reason)
         networks = self._opened.networks
         log.info("network %s: %s", networks.new, networks.reason)
-        self._trim_later()
+        self._trimmer.begin()
         return self
 
     async def aclose(self) -> None:
         """See `Engine.aclose`; with the last machine gone, bridge and firewall table go too."""
-        if self._trimmer is not None:
-            self._trimmer.cancel()
-            self._trimmer = None
+        self._trimmer.end()
         with anyio.CancelScope(shield=True):
             try:
                 for part in (self._snapshots, self._pool):
@@ -384,17 +389,5 @@ class QemuEngine(Engine):
                     log.warning("ended process %d, a machine that nobody knows", identity.pid)
                     await stray.end()
 
-    def _trim_later(self) -> None:
-        self._trimmer = asyncio.get_running_loop().call_later(TRIM_INTERVAL_S, self._trim_now)
-
-    def _trim_now(self) -> asyncio.Future[None]:
-        consoles = [machine.files.console for machine in self._machines.values()]
-        trimming = asyncio.get_running_loop().run_in_executor(None, console.trim_all, consoles)
-        trimming.add_done_callback(self._trimmed)
-        return trimming
-
-    def _trimmed(self, trimming: asyncio.Future[None]) -> None:
-        if trimming.exception() is not None:
-            log.error("a console could not be cut: %s", trimming.exception())
-        if self._opened is not None:
-            self._trim_later()
+    def _consoles(self) -> builtins.list[Path]:
+        return [machine.files.console for machine in self._machines.values()]

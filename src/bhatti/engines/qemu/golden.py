@@ -37,7 +37,7 @@ class GoldenSnapshots:
     def __init__(self, host: QemuHost, make: Make) -> None:
         self._host = host
         self._make = make
-        self._directory = host.settings.state_dir / "golden"
+        self._directory = host.settings.golden_dir
         self._locks: dict[str, anyio.Lock] = {}
         self._making: dict[tuple[object, ...], asyncio.Task[None]] = {}
 
@@ -66,6 +66,25 @@ class GoldenSnapshots:
             for directory in self._directory.iterdir():
                 if not (directory / snapshot.MANIFEST_FILE).exists():
                     shutil.rmtree(directory)
+
+    def release(self) -> None:
+        """Remove what nobody can be made from any more: molds of images that are gone or replaced. Blocks."""
+        if not self._directory.exists():
+            return
+        for directory in self._directory.iterdir():
+            try:
+                record = read_record(directory)
+            except CorruptData:
+                record = None
+            if record is None:
+                continue  # being made, or to be swept at the next start
+            try:
+                current = self.key(record.spec)
+            except BhattiError:  # there is no such image any more
+                current = ""
+            if directory.name != current:
+                log.info("removed the golden snapshot %s, of an image that is gone", directory.name)
+                shutil.rmtree(directory)
 
     def ensure_soon(self, spec: SandboxSpec, then: Callable[[Mold], None]) -> None:
         """Begin to make the mold for sandboxes like `spec`, unless that is under way. Failures are logged.

@@ -54,6 +54,11 @@ class ReadyForks:
         """How much memory those have that are ready."""
         return sum(machine.spec.memory_mib for _, machine in self._ready if machine.waits)
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether somebody waits for a sandbox."""
+        return self._busy > 0
+
     def take(self, mold: Mold, spec: SandboxSpec) -> QemuMachine | None:
         """Return a ready fork of that mold for `spec`, the caller's from now on; None if there is none.
 

@@ -48,6 +48,11 @@ class QemuSettings:
         return self.state_dir / "molds"
 
     @property
+    def golden_dir(self) -> Path:
+        """Golden snapshots are here, one directory for each image and shape."""
+        return self.state_dir / "golden"
+
+    @property
     def volumes_dir(self) -> Path:
         """Volumes are here, as `NAME.ext4`."""
         return self.state_dir / "volumes"

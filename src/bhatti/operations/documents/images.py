@@ -54,6 +54,12 @@ class ImagePull(Request, frozen=True, kw_only=True):
     password: str = ""
 
 
+class ImagesPruned(Answer, frozen=True, kw_only=True):
+    """How much disk was freed."""
+
+    freed_bytes: int
+
+
 class BuildEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
     """A line of a build's stream: `done` of `total` units of `stage`, at the end `image` or `error`."""
 

@@ -1,6 +1,7 @@
 """Images."""
 
 from bhatti.errors import (
+    Busy,
     Conflict,
     CorruptData,
     EngineFailure,
@@ -69,6 +70,15 @@ IMAGE_REMOVE: Operation[None, types.Outcome] = Operation(
     errors=(NotFound, Conflict, Unavailable),
     scope=Scope.ADMIN,
 )
+IMAGE_PRUNE: Operation[None, types.ImagesPruned] = Operation(
+    name="image.prune",
+    method="POST",
+    path="/images/prune",
+    summary="Free the disk of what images were replaced and removed, so far as no sandbox needs it, asleep or awake.",
+    result=types.ImagesPruned,
+    errors=(Busy, Conflict, EngineFailure, Unavailable),
+    scope=Scope.ADMIN,
+)
 
 OPERATIONS: tuple[Operation[object, object], ...] = (
     IMAGE_LIST,
@@ -76,4 +86,5 @@ OPERATIONS: tuple[Operation[object, object], ...] = (
     IMAGE_IMPORT,
     IMAGE_PULL,
     IMAGE_REMOVE,
+    IMAGE_PRUNE,
 )

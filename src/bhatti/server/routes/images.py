@@ -75,10 +75,16 @@ async def remove(call: Call) -> types.Outcome:
     return types.Outcome(status="deleted")
 
 
+async def prune(call: Call) -> types.ImagesPruned:
+    """Free the disk of what no image and no sandbox needs."""
+    return await call.backend.prune_images()
+
+
 HANDLERS: dict[str, Handler] = {
     table.IMAGE_LIST.name: list_all,
     table.IMAGE_BUILD.name: build,
     table.IMAGE_IMPORT.name: import_,
     table.IMAGE_PULL.name: pull,
     table.IMAGE_REMOVE.name: remove,
+    table.IMAGE_PRUNE.name: prune,
 }

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.serving import settings_in
+from tests.serving import Served, settings_in
+from tests.serving import serving as daemon_in
 from tests.unit.bhatti.images.oci.making import archive, file, make_image, write_layout
 from tests.unit.bhatti.images.oci.serving import FakeRegistry, Request, serving
 
 from bhatti.daemon import builds
 from bhatti.daemon.builds import Images, answer
-from bhatti.errors import InvalidRequest, NotFound, Unavailable
-from bhatti.images.artefacts import Progress
+from bhatti.errors import Busy, Conflict, InvalidRequest, NotFound, Unavailable
+from bhatti.images.artefacts import Progress, silent
 from bhatti.images.store import Image, ImageStore
 from bhatti.operations import types
 
@@ -195,3 +196,43 @@ async def test_an_image_of_a_registry_is_taken_over_with_the_password_that_was_g
         request = types.ImagePull(reference=f"{server.host}/app:v1", username=username, password="secret")
         found = await images.make(builds.pulling(request), lambda event: None)
     assert (found.name, found.source) == ("app-v1", f"{server.host}/app:v1@{made.manifest.digest}")
+
+
+def leave(store: ImageStore, content: bytes) -> Path:
+    """Make the file system of an image that has no name any more."""
+    artefacts = store._artefacts
+    with artefacts.locked(silent), artefacts.staging() as work:
+        (work / "root.ext4").write_bytes(content)
+        return artefacts.commit(work, "root", 1, {"content": content.hex()}).directory / "root.ext4"
+
+
+async def test_what_no_image_and_no_sandbox_needs_is_removed(served: Served) -> None:
+    store = served.service._images._store
+    unused, needed = await anyio.to_thread.run_sync(lambda: (leave(store, b"a" * 5000), leave(store, b"b" * 5000)))
+    served.engine.needed = frozenset({needed})
+    assert (await served.service.prune_images()).freed_bytes >= 5000
+    assert (unused.exists(), needed.exists()) == (False, True)
+    assert (await served.service.prune_images()).freed_bytes == 0
+    last = (await served.service.watch.events(types.EventsQuery()))[-1]
+    assert (last.kind, last.detail) == ("images-pruned", "0 MiB freed")
+
+
+async def test_nothing_is_removed_while_it_is_not_known_who_needs_what(served: Served) -> None:
+    unused = await anyio.to_thread.run_sync(leave, served.service._images._store, b"a")
+    served.engine.needed = None
+    with pytest.raises(Busy):
+        await served.service.prune_images()
+    assert unused.exists()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+async def test_images_that_others_may_use_are_not_removed(directory: Path, tmp_path: Path, linked: bool) -> None:
+    if linked:
+        (directory / "images").symlink_to(tmp_path)
+    flags = [] if linked else [f"images_dir={tmp_path}"]
+    unused = await anyio.to_thread.run_sync(leave, ImageStore(tmp_path), b"a")
+    async with daemon_in(directory, *flags) as served:
+        with pytest.raises(Conflict) as caught:
+            await served.service.prune_images()
+    assert caught.value.code == "images-shared"
+    assert unused.exists()

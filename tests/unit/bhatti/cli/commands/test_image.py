@@ -173,3 +173,9 @@ def test_a_build_without_a_daemon_passes_its_events_on(bhatti: Bhatti, monkeypat
     lines = [msgspec.json.encode(types.BuildEvent(type="image", image=BASE))]
     monkeypatch.setattr(offline, "lines", lambda work, request: iter(lines))
     assert bhatti("image", "build", "-q").out == "sha256:0123456789abcdef\n"
+
+
+def test_what_nobody_needs_is_freed(bhatti: Bhatti) -> None:
+    assert bhatti("image", "prune").out == "0 MiB freed\n"
+    assert bhatti("image", "prune", "--json").json() == {"freed_bytes": 0}
+    assert bhatti("image", "prune", "-q").out == ""

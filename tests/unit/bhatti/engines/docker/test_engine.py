@@ -17,11 +17,12 @@ from bhatti.engines.base import Machine
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.container import container_name
 from bhatti.engines.docker.engine import DockerEngine
+from bhatti.engines.docker.machine import DockerMachine
 from bhatti.engines.docker.network import interface_name
 from bhatti.engines.docker.record import Phase, read_record, write_record
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.registry import open_engine
-from bhatti.errors import BhattiError, Conflict, InvalidRequest, MissingDependency, NotFound, Unavailable
+from bhatti.errors import BhattiError, Busy, Conflict, InvalidRequest, MissingDependency, NotFound, Unavailable
 from bhatti.model.sandbox import Status
 from bhatti.net.instance import instance_of
 
@@ -263,6 +264,18 @@ async def test_unused_agents_are_removed_and_used_ones_kept(settings: DockerSett
         assert await anyio.to_thread.run_sync(os.listdir, settings.agents_dir) == [record.agent]
         assert (await later.link(machine.id).exec(["true"])).exit_code == 0
         await later.destroy(machine.id)
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_images_are_not_let_go_of_while_a_sandbox_is_made(settings: DockerSettings) -> None:
+    async with DockerEngine(settings) as engine:
+        engine._machines["new"] = DockerMachine.new(engine.host, new_spec())
+        for ask in (engine.release_images, engine.needed_files):
+            with pytest.raises(Busy):
+                await ask()
+        del engine._machines["new"]
+        await engine.release_images()
+        assert await engine.needed_files() == frozenset()
 
 
 @pytest.mark.usefixtures("nothing_left")

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,3 +56,33 @@ def test_no_sane_ready_line_tells_nothing(text: str) -> None:
 def test_whatever_a_guest_writes_is_survived(text: str) -> None:
     console.boot_timings(text)
     console.boot_timings(console.READY_MARK + "{" + text + "}")
+
+
+@pytest.mark.anyio
+async def test_a_trimmer_cuts_again_until_it_is_ended_whatever_goes_wrong(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "TRIM_INTERVAL_S", 0.01)
+    log = tmp_path / "console.log"
+    cut = anyio.Event()
+    looks = 0
+
+    def consoles() -> list[Path]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            return [tmp_path / "console.log" / "not a directory"]
+        if log.stat().st_size <= console.MAX_CONSOLE_BYTES:
+            cut.set()
+        return [log]
+
+    log.write_bytes(bytes(console.MAX_CONSOLE_BYTES + 1))
+    trimmer = console.Trimmer(consoles)
+    trimmer.begin()
+    with anyio.fail_after(60):
+        await cut.wait()
+    trimmer.end()
+    trimmer.end()
+    await trimmer.trim_now()
+    assert "a console could not be cut" in caplog.text
+    assert trimmer._next is None

@@ -17,6 +17,7 @@ from bhatti.engines.qemu.process import identify
 from bhatti.engines.qemu.record import RECORD_FILE, MachineRecord, Phase, host_boot_id, write_record
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import (
+    Busy,
     Conflict,
     InvalidRequest,
     MissingDependency,
@@ -93,10 +94,18 @@ async def test_a_flooded_console_is_cut(settings: QemuSettings) -> None:
         write_record(directory, record)
         (directory / "console.log").write_bytes(b"x" * (2 << 20))
         await engine.adopt()
-        await engine._trim_now()
+        await engine._trimmer.trim_now()
         assert (directory / "console.log").stat().st_size <= 1 << 20
         assert len(engine.console("s1", max_bytes=100)) == 100
         await engine.destroy("s1")
+
+
+async def test_images_are_not_let_go_of_while_a_sandbox_is_made(settings: QemuSettings) -> None:
+    async with opened(settings) as engine:
+        with engine._ready.giving_way(), pytest.raises(Busy):
+            await engine.release_images()
+        await engine.release_images()
+        assert await engine.needed_files() == frozenset()
 
 
 async def test_capabilities_tell_the_network(settings: QemuSettings) -> None:

@@ -16,7 +16,8 @@ from bhatti.engines.qemu.host import QemuHost, open_host
 from bhatti.engines.qemu.mold import Mold, seal_mold
 from bhatti.engines.qemu.record import Frame, MachineRecord, Phase
 from bhatti.engines.qemu.settings import QemuSettings
-from bhatti.errors import CorruptData, EngineFailure
+from bhatti.errors import CorruptData, EngineFailure, NotFound
+from bhatti.images.store import BootFiles
 from bhatti.model.sandbox import GuestFile, SandboxSpec
 
 pytestmark = pytest.mark.anyio
@@ -167,3 +168,28 @@ async def test_what_an_earlier_engine_did_not_finish_is_swept(golden: GoldenSnap
     (half / "ram").write_bytes(b"half of it")
     golden.sweep()
     assert list((settings.state_dir / "golden").iterdir()) == [made.files.directory]
+
+
+async def test_those_of_images_that_are_gone_or_replaced_are_let_go_of(
+    golden: GoldenSnapshots, host: QemuHost, settings: QemuSettings
+) -> None:
+    golden.release()
+    replaced, gone = await golden.ensure(SPEC), msgspec.structs.replace(SPEC, image="gone", cpus=2)
+    files = host.images.boot_files("stub")
+    host.images.boot_files = lambda name: files  # type: ignore[method-assign]
+    other = await golden.ensure(gone)
+    half = settings.golden_dir / "half"
+    half.mkdir()
+
+    def boot_files(name: str) -> BootFiles:
+        if name == "gone":
+            raise NotFound("there is no image 'gone'")
+        return files
+
+    host.images.boot_files = boot_files  # type: ignore[method-assign]
+    golden.release()
+    assert set(settings.golden_dir.iterdir()) == {replaced.files.directory, half}
+    assert not other.files.directory.exists()
+    files = dataclasses.replace(files, digests={"base": "newer"})
+    golden.release()
+    assert list(settings.golden_dir.iterdir()) == [half]

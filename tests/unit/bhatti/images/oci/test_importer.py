@@ -118,10 +118,10 @@ def test_the_same_image_is_unpacked_once_wherever_it_comes_from(
     assert stages == {"resolve"}  # nothing was downloaded or unpacked
     assert len(store._artefacts.all()) == 1
     store.remove("first")
-    store.collect(set())
+    store.collect(frozenset)
     assert [i.name for i in store.list()] == ["same-1"]
     store.remove("same-1")
-    assert store.collect(set()) > 0
+    assert store.collect(frozenset) > 0
     assert store._artefacts.all() == []
 
 
