@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.conformance.guests import distroless_image, musl_image
-from tests.daemons import Daemon, daemon, error_of
+from tests.daemons import Daemon, error_of
+from tests.serving import short_directory
 from tests.unit.bhatti.images.oci.conftest import HTPASSWD, PASSWORD, USER, Skopeo, needs, running_registry
 from tests.unit.bhatti.images.oci.making import write_layout
 
@@ -15,21 +16,22 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
-def own_images(images_dir: Path, tmp_path: Path) -> Path:
-    """A directory of images with a kernel and an agent, and nobody else's images."""
-    own = tmp_path / "images"
-    own.mkdir()
-    (own / "artefacts").mkdir()
-    for kind in ("kernel", "runtime", "initramfs", "agent"):
-        subprocess.run(["cp", "-a", images_dir / "artefacts" / kind, own / "artefacts"], check=True)
-    subprocess.run(["cp", "-a", images_dir / "guest.json", own], check=True)
-    return own
-
-
-@pytest.fixture
-def host(own_images: Path) -> Iterator[Daemon]:
-    with daemon(engine="qemu", BHATTI_IMAGES_DIR=str(own_images)) as found:
-        yield found
+def host(images_dir: Path) -> Iterator[Daemon]:
+    """A daemon whose directory of images is its own, with a kernel and an agent, and nobody else's images."""
+    with short_directory() as directory:
+        own = directory / "images"
+        (own / "artefacts").mkdir(parents=True)
+        for kind in ("kernel", "runtime", "initramfs", "agent"):
+            subprocess.run(["cp", "-a", images_dir / "artefacts" / kind, own / "artefacts"], check=True)
+        subprocess.run(["cp", "-a", images_dir / "guest.json", own], check=True)
+        # Without golden snapshots: nothing else is under way when images are pruned.
+        found = Daemon(directory, engine="qemu", BHATTI_IMAGES_DIR=str(own), BHATTI_QEMU_FORK="false")
+        found.start()
+        try:
+            yield found
+        finally:
+            found.remove_all()
+            found.stop()
 
 
 @pytest.fixture
@@ -69,3 +71,16 @@ def test_images_of_others_become_sandboxes(host: Daemon, skopeo: Skopeo, tmp_pat
     host.out("rm", "two")
     host.out("image", "rm", "tiny")
     assert [image["name"] for image in json.loads(host.out("image", "ls", "--json"))] == ["musl-1"]
+
+    def freed() -> int:
+        return int(json.loads(host.out("image", "prune", "--json"))["freed_bytes"])
+
+    assert freed() > 0
+    # What sleeps needs the image that it was made of, whatever is called so now.
+    host.out("stop", "one")
+    host.out("image", "import", f"oci:{layout}", "--name", "musl-1")
+    assert freed() == 0
+    assert host.out("exec", "one", "--", "hello", "again").startswith(b"again ")
+    assert json.loads(host.out("inspect", "one", "--json"))["how"] == "restored"
+    host.out("rm", "one")
+    assert freed() > 0
