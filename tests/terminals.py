@@ -27,6 +27,14 @@ class Screen:
     def resize(self, rows: int, cols: int) -> None:
         fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
+    def drain(self, timeout_s: float) -> None:
+        """Wait for news, so long at most, and read it."""
+        if select.select([self._descriptor], [], [], timeout_s)[0]:
+            try:
+                self.seen = os.read(self._descriptor, 65_536)
+            except OSError:  # as below
+                time.sleep(timeout_s)
+
     def wait_for(self, text: bytes) -> bytes:
         """Read until `text` appears after what was waited for before; return what came."""
         deadline = time.monotonic() + DEADLINE_S
@@ -44,11 +52,13 @@ class Screen:
 
 
 @contextmanager
-def screen(*command: str, env: dict[str, str], cwd: str = "/") -> Iterator[tuple[Screen, "subprocess.Popen[bytes]"]]:
-    """Run `command` with a terminal of 24 by 80 as its standard input, output and error."""
+def screen(
+    *command: str, env: dict[str, str], cwd: str = "/", rows: int = 24, cols: int = 80
+) -> Iterator[tuple[Screen, "subprocess.Popen[bytes]"]]:
+    """Run `command` with a terminal of its own as its standard input, output and error."""
     ours, theirs = pty.openpty()
     shown = Screen(ours)
-    shown.resize(24, 80)
+    shown.resize(rows, cols)
     process = subprocess.Popen(
         command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, cwd=cwd, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import platform
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import anyio
 import pytest
 from tests.daemons import Daemon, error_of
 from tests.terminals import screen
+from tests.tmux import bhatti_in_window
 
 pytestmark = [pytest.mark.vm, pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -91,6 +93,43 @@ def test_a_terminal_opens(virtual: Daemon) -> None:
         person.wait_for(b"24 80")
         person.type(b"exit 4\r")
         assert process.wait(30) == 4
+
+
+FULL_SCREEN = """
+import curses
+def main(screen):
+    keys = 0
+    while True:
+        screen.erase()
+        screen.addstr(0, 0, f"{keys} keys, {curses.LINES} by {curses.COLS}: grüße")
+        screen.refresh()
+        if (key := screen.getch()) == ord("q"):
+            return
+        keys += key != curses.KEY_RESIZE
+        curses.update_lines_cols()
+curses.wrapper(main)
+"""
+
+
+def test_a_full_screen_program_outlives_the_daemon_and_the_sleep_of_its_machine(virtual: Daemon) -> None:
+    virtual.out("create", "artist", "--memory", "256")
+    command = ("shell", "artist", "--", "python3", "-c", FULL_SCREEN)
+    with bhatti_in_window(virtual.env, *command) as person:
+        person.wait_for("0 keys, 24 by 80: grüße")
+        person.resize(100, 30)
+        person.wait_for("0 keys, 30 by 100: grüße")
+        virtual.stop(signal.SIGKILL)
+        person.type("a")
+        virtual.start()
+        person.wait_for("1 keys, 30 by 100: grüße")
+        virtual.out("stop", "artist")
+        person.wait_for("type to wake it")
+        person.type("b")
+        # and what was told meanwhile is drawn over
+        person.wait(lambda shown: "2 keys, 30 by 100: grüße" in shown and "wake" not in shown)
+        person.type("q")
+        assert person.exit_code() == 0
+    virtual.out("rm", "artist")
 
 
 def test_many_commands_at_once_do_not_meet(virtual: Daemon) -> None:

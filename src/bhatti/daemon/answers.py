@@ -75,6 +75,13 @@ def newest_first(records: Iterable[Record]) -> list[Record]:
     return sorted(records, key=lambda record: (record.created_at, record.id), reverse=True)
 
 
+def asleep(record: Record) -> Conflict:
+    """Return the error for a call into a sandbox that sleeps and was not to be woken."""
+    return Conflict(
+        f"sandbox {record.name!r} is asleep", hint=f"`bhatti start {record.name}`, or any call, wakes it", code="asleep"
+    )
+
+
 def not_running(record: Record) -> Conflict:
     """Return the error for a call into a sandbox that cannot be woken, with its cause of death."""
     if record.status is Status.FAILED:

@@ -159,13 +159,13 @@ class Power:
     # --- what calls need
 
     @contextlib.asynccontextmanager
-    async def visit(self, record: Record, doing: str) -> AsyncIterator[Visitor]:
+    async def visit(self, record: Record, doing: str, *, wake: bool = True) -> AsyncIterator[Visitor]:
         """See `Backend.visit`."""
         # Written down before the machine is looked at: from here on the manager leaves it alone.
         with self._ledger.visiting(record.id, doing) as visit:
-            yield Visitor(await self.guest(record), visit)
+            yield Visitor(await self.guest(record, wake=wake), visit)
 
-    async def guest(self, record: Record) -> GuestLink:
+    async def guest(self, record: Record, *, wake: bool = True) -> GuestLink:
         """Return the link into a sandbox, hot by then. Raises as `Backend.visit` does. Safe to cancel."""
         for _ in range(ATTEMPTS):
             _, engine = self._parts()
@@ -179,6 +179,8 @@ class Power:
                 record, _ = await self._look(record)
             if record.status not in (Status.RUNNING, Status.STOPPED):
                 break
+            if not wake:
+                raise answers.asleep(record)
             await self._wake(record)
             record = self._catalogue.find(record.id)
         raise answers.not_running(record)

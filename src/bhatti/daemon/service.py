@@ -332,9 +332,9 @@ class Service(Backend):
         reason = "" if self._sleeping is None else self._sleeping.reason(record, machine)
         return answers.sandbox(record, machine, reason)
 
-    def visit(self, ref: str, doing: str) -> AbstractAsyncContextManager[Visitor]:
+    def visit(self, ref: str, doing: str, *, wake: bool = True) -> AbstractAsyncContextManager[Visitor]:
         """See `Backend`."""
-        return self._power.visit(self._catalogue_of_served().find(ref), doing)
+        return self._power.visit(self._catalogue_of_served().find(ref), doing, wake=wake)
 
     async def explain(self, ref: str, error: Exception) -> Exception:
         """See `Backend`."""

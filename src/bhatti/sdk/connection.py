@@ -14,6 +14,10 @@ from bhatti.sdk.endpoint import Endpoint
 CONNECT_TIMEOUT_S = 10.0
 """Expected: at once on this machine, some round trips elsewhere."""
 
+KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""A machine or network that is gone without a word is noticed after a minute: terminals wait for as long as one likes.
+See tcp(7)."""
+
 RECEIVE_BYTES = 256 << 10
 
 Body = bytes | Iterable[bytes] | None
@@ -157,6 +161,10 @@ class Connection:
         if not endpoint.path:
             opened = socket.create_connection((endpoint.host, endpoint.port), CONNECT_TIMEOUT_S)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEPALIVE.items():
+                if (option := getattr(socket, name, None)) is not None:  # other systems have not all of them
+                    opened.setsockopt(socket.IPPROTO_TCP, option, value)
         else:
             opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:

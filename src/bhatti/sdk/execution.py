@@ -103,12 +103,12 @@ class Execution:
             pump.send(BINARY, KILL)
 
 
-def conversation(endpoint: Endpoint, target: str) -> tuple[socket.socket, bytes]:
-    """Begin a WebSocket conversation; return its socket, and the bytes that came already.
+def conversation(endpoint: Endpoint, target: str, *, timeout_s: float | None = None) -> tuple[socket.socket, bytes]:
+    """Begin a WebSocket conversation, within `timeout_s`; return its socket, and the bytes that came already.
 
     Raises the daemon's error if it refuses.
     """
-    connection = Connection(endpoint)
+    connection = Connection(endpoint, timeout_s=timeout_s)
     answer = connection.upgrade(target, handshake())
     if isinstance(answer, tuple):
         return answer

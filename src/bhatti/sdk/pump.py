@@ -72,6 +72,8 @@ class Pump:
                 elif on_input is not None and not self._over:
                     reading = self._take(stdin, on_input)
         self._listen(stdin, False)
+        if self._out:
+            self._flush()  # what was said before we stopped, as far as it fits
 
     def _listen(self, stdin: int, wanted: bool) -> None:
         """Poll standard input, or leave it alone."""

@@ -144,11 +144,12 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    def visit(self, ref: str, doing: str) -> AbstractAsyncContextManager[Visitor]:
+    def visit(self, ref: str, doing: str, *, wake: bool = True) -> AbstractAsyncContextManager[Visitor]:
         """Return a block in which a sandbox is used, kept hot for that long; entering wakes it if it sleeps.
 
         `doing` is a clause for people ("exec is under way"): it is told as the reason for which the sandbox is hot.
-        Raises `NotFound`, or `Conflict` (code `not-running`) with the cause of its death. Safe to cancel.
+        Raises `NotFound`, or `Conflict` (code `not-running`) with the cause of its death, or (code `asleep`) if it
+        sleeps and is not to be woken. Safe to cancel.
         """
 
     @abc.abstractmethod

@@ -39,9 +39,9 @@ async def entered(call: Call) -> AsyncIterator[GuestLink]:
             raise told from err
 
 
-def visiting(call: Call) -> AbstractAsyncContextManager[Visitor]:
+def visiting(call: Call, *, wake: bool = True) -> AbstractAsyncContextManager[Visitor]:
     """Return the block in which the call uses its sandbox, which is awake and stays so; errors pass as they are."""
-    return call.backend.visit(call.ref, f"{call.operation.name} is under way")
+    return call.backend.visit(call.ref, f"{call.operation.name} is under way", wake=wake)
 
 
 async def explained(call: Call, error: Exception) -> Exception:

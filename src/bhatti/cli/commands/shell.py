@@ -1,6 +1,7 @@
 """`bhatti shell` and `bhatti ps`."""
 
 import os
+import sys
 
 import click
 
@@ -10,7 +11,7 @@ from bhatti.cli.session import client, endpoint, json_option
 from bhatti.cli.trailing import NamedCommand
 from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
-from bhatti.sdk.terminal import DETACHED, Terminal
+from bhatti.sdk.terminal import DETACHED, TAKEN_OVER, Terminal
 
 
 @click.command(cls=NamedCommand)
@@ -25,7 +26,9 @@ def shell(
 ) -> int:
     """Open a terminal in a sandbox: a login shell, or another program.
 
-    Ctrl+\\ detaches: the session lives on, and `bhatti shell NAME --session ID` comes back to it.
+    Ctrl+\\ detaches: the session lives on, and `bhatti shell NAME --session ID` comes back to it. A connection that is
+    lost, a daemon that is restarted, and a sandbox that was put to sleep are come back to without being asked, and what
+    was missed is shown.
 
     Example: bhatti shell agent-1 -- htop
     """
@@ -33,24 +36,34 @@ def shell(
         raise InvalidRequest(
             "standard input is not a terminal", hint=f"use `bhatti exec {name} -- …` instead", code="not-a-terminal"
         )
-    rows, cols = terminal.size()
+    if read_only and session is None:
+        raise InvalidRequest(
+            "--read-only needs --session: there is nothing to watch", hint=f"`bhatti ps {name}` lists the sessions"
+        )
     opened = Terminal(
         endpoint(),
         name,
-        rows=rows,
-        cols=cols,
+        size=terminal.size,
         command=list(command),
         session=session,
         read_only=read_only,
         user=user,
         cwd=cwd,
+        tell=_tell,
     )
     with opened, terminal.raw():
-        code = opened.run(size=terminal.size)
-    if code == DETACHED:
-        click.echo(f"\ndetached; come back with `bhatti shell {name} --session {opened.session_id}`", err=True)
-        return 0
-    return code
+        code = opened.run()
+    if code not in (DETACHED, TAKEN_OVER):
+        return code
+    what = "detached" if code == DETACHED else "another terminal has taken the session over"
+    click.echo(f"\n{what}; come back with `bhatti shell {name} --session {opened.session_id}`", err=True)
+    return 0
+
+
+def _tell(text: str) -> None:
+    """Say something on a terminal that is raw."""
+    sys.stderr.write(f"\r\nbhatti: {text}\r\n")
+    sys.stderr.flush()
 
 
 @click.command()

@@ -61,7 +61,8 @@ class ExecEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
 class TerminalQuery(Request, frozen=True, kw_only=True):
     """How a terminal begins: a new one of that size, or `session`, from byte `since` on.
 
-    `cmd` is the program of a new terminal, as one word or as a JSON array; without it, a login shell.
+    `cmd` is the program of a new terminal, as one word or as a JSON array; without it, a login shell. Without `wake` a
+    sandbox that sleeps is left asleep, and the call refused as `asleep`: for who comes back to a terminal unasked.
     """
 
     rows: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 24
@@ -72,6 +73,7 @@ class TerminalQuery(Request, frozen=True, kw_only=True):
     session: str | None = None
     since: Annotated[int, msgspec.Meta(ge=0)] | None = None
     read_only: bool = False
+    wake: bool = True
     max_idle_sec: Annotated[int, msgspec.Meta(ge=0)] = 3600
 
 

@@ -12,6 +12,7 @@ from bhatti.server.call import Call, Handler
 from bhatti.server.guest import visiting
 from bhatti.server.sockets import accepted, keep_alive, say, told
 from bhatti.server.tasks import together
+from lohar.wire.messages import ExitReason
 
 LOGIN_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -li; exec sh -li")
 """Debian has bash; an imported image may have nothing but a shell."""
@@ -28,7 +29,7 @@ async def terminal(call: Call) -> web.StreamResponse:
     """Open or attach to a terminal; see the operation for what the messages are."""
     query = call.query(types.TerminalQuery)
     program = _program(query.cmd)
-    async with visiting(call) as visitor, accepted(call) as socket:
+    async with visiting(call, wake=query.wake) as visitor, accepted(call) as socket:
         try:
             async with _opened(visitor.link, query, program) as stream:
                 visitor.work.doing = f"terminal {stream.session.session_id} is attached"
@@ -77,7 +78,8 @@ async def _converse(socket: web.WebSocketResponse, stream: TerminalStream, query
         while (data := await stream.read()) is not None:
             await socket.send_bytes(data)
         tasks.cancel_scope.cancel()
-    return _message(type="exit", exit_code=stream.exit_code)
+    taken = stream.exit is not None and stream.exit.reason == ExitReason.TAKEN_OVER
+    return _message(type="exit", exit_code=stream.exit_code, reason=ExitReason.TAKEN_OVER if taken else None)
 
 
 async def _take_input(socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery) -> None:
@@ -108,6 +110,7 @@ def _begin(stream: TerminalStream) -> str:
         session_id=stream.session.session_id,
         offset=stream.position,
         start=stream.session.start,
+        created_at=stream.session.created_at,
         gap=stream.gap or None,
     )
 

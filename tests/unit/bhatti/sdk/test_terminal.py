@@ -1,11 +1,13 @@
+import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from tests.daemons import ROOT, Daemon
+from tests.daemons import ROOT, Daemon, daemon
 from tests.terminals import Screen, screen
 
 from bhatti.errors import InvalidRequest, NotFound, Unavailable
@@ -16,18 +18,31 @@ RUN = """
 import sys, tty
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.sdk.terminal import DETACHED, Terminal
+import json
 import os
+import signal
 tty.setraw(0)
 session = sys.argv[2] if len(sys.argv) > 2 else None
 command = ["sh", "-c", "echo ready; exec sh"]
-with Terminal(Endpoint(path=sys.argv[1]), "one", rows=24, cols=80, command=command, session=session) as terminal:
-    code = terminal.run(size=lambda: (os.get_terminal_size(0).lines, os.get_terminal_size(0).columns))
+def size():
+    found = os.get_terminal_size(0)
+    return found.lines, found.columns
+def tell(text):
+    print("told:", text, end="\\r\\n", flush=True)
+endpoint = Endpoint(path=sys.argv[1])
+give_up_s = float(os.environ.get("GIVE_UP_S", "600"))
+with Terminal(endpoint, "one", size=size, command=command, session=session, tell=tell, give_up_s=give_up_s) as terminal:
+    code = terminal.run()
 print("code", code, terminal.session_id, flush=True)
 """
 
 
 def person_at(served: Daemon, *arguments: str) -> AbstractContextManager[tuple[Screen, "subprocess.Popen[bytes]"]]:
     return screen(sys.executable, "-c", RUN, served.endpoint.path, *arguments, env=served.env, cwd=str(ROOT))
+
+
+def small() -> tuple[int, int]:
+    return 24, 80
 
 
 def greet(person: Screen) -> None:
@@ -68,25 +83,71 @@ def test_the_key_detaches_and_the_session_can_be_come_back_to(served: Daemon) ->
 
 
 def test_what_cannot_be_opened_is_told(served: Daemon) -> None:
-    with pytest.raises(NotFound), Terminal(served.endpoint, "nobody", rows=24, cols=80, command=[]):
+    with pytest.raises(NotFound), Terminal(served.endpoint, "nobody", size=small, command=[]):
         pass
-    with pytest.raises(InvalidRequest), Terminal(served.endpoint, "one", rows=0, cols=80, command=[]):
+    with pytest.raises(InvalidRequest), Terminal(served.endpoint, "one", size=lambda: (0, 80), command=[]):
         pass
-    with pytest.raises(Unavailable), Terminal(Endpoint(path="/nowhere"), "one", rows=24, cols=80, command=[]):
+    with pytest.raises(Unavailable), Terminal(Endpoint(path="/nowhere"), "one", size=small, command=[]):
         pass
 
 
 def test_a_session_that_is_not_there_is_told(served: Daemon) -> None:
     silent, typist = os.pipe()
-    with Terminal(served.endpoint, "one", rows=24, cols=80, command=[], session="s99") as terminal:
+    with Terminal(served.endpoint, "one", size=small, command=[], session="s99") as terminal:
         with pytest.raises(NotFound) as caught:
-            terminal.run(size=lambda: (24, 80), stdin=silent)
+            terminal.run(stdin=silent)
         assert caught.value.code == "session-not-found"
     os.close(silent)
     os.close(typist)
 
 
 def test_the_end_of_our_own_terminal_detaches(served: Daemon) -> None:
-    opened = Terminal(served.endpoint, "one", rows=24, cols=80, command=["cat"])
+    opened = Terminal(served.endpoint, "one", size=small, command=["cat"])
     with Path(os.devnull).open("rb") as nothing, opened as terminal:
-        assert terminal.run(size=lambda: (24, 80), stdin=nothing.fileno()) == DETACHED
+        assert terminal.run(stdin=nothing.fileno()) == DETACHED
+
+
+def test_a_daemon_that_does_not_come_back_is_waited_for_and_then_told() -> None:
+    with daemon() as own:
+        own.out("create", "one")
+        own.env["GIVE_UP_S"] = "1.5"
+        with person_at(own) as (person, process):
+            greet(person)
+            own.stop(signal.SIGKILL)
+            person.wait_for(b"trying to come back")
+            assert b"trying" not in person.wait_for(b"did not come back"), "told once, not at every attempt"
+            assert process.wait(10) == 1
+
+
+def test_a_lost_terminal_can_be_left_and_a_found_one_has_what_was_typed() -> None:
+    with daemon() as own:
+        own.out("create", "one")
+        with person_at(own) as (staying, _), person_at(own) as (leaving, _):
+            greet(staying)
+            greet(leaving)
+            own.stop(signal.SIGKILL)
+            leaving.type(b"\x1c")
+            leaving.wait_for(b"code -1")
+            staying.type(b"echo kept-$((1+1))\n")
+            own.start()
+            staying.wait_for(b"kept-2")
+
+
+def test_a_sandbox_that_died_meanwhile_is_told_of() -> None:
+    with daemon() as own:
+        own.out("create", "one")
+        with person_at(own) as (person, process):
+            greet(person)
+            own.stop(signal.SIGKILL)
+            (guest,) = (json.loads(path.read_bytes())["pid"] for path in own.directory.glob("m/*/machine.json"))
+            os.kill(guest, signal.SIGKILL)
+            own.start()
+            person.wait_for(b"has failed")
+            assert process.wait(10) == 1
+
+
+def test_asked_to_end_it_detaches(served: Daemon) -> None:
+    with person_at(served) as (person, process):
+        greet(person)
+        process.send_signal(signal.SIGTERM)
+        person.wait_for(b"code -1")

@@ -112,3 +112,21 @@ async def test_leaving_detaches(own: Served) -> None:
             await anyio.lowlevel.checkpoint()
     (found,) = await link.sessions()
     assert (found.session_id, found.running) == (session["session_id"], True)
+
+
+async def test_a_sandbox_that_sleeps_is_left_asleep_by_who_does_not_ask_to_wake_it(own: Served) -> None:
+    async with terminal(own, cmd="cat") as (_, session):
+        pass
+    await own.service.stop_sandbox("one")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+        await own.http.ws_connect(f"/sandboxes/one/ws?session={session['session_id']}&wake=false")
+    assert caught.value.status == 409
+    assert (await own.service.sandbox("one")).status == "stopped"
+    async with terminal(own, session=str(session["session_id"])) as (_, again):
+        assert again["created_at"] == session["created_at"]
+
+
+async def test_who_is_sent_away_is_told_so(served: Served) -> None:
+    async with terminal(served, cmd="cat") as (first, session), terminal(served, session=str(session["session_id"])):
+        message = await first.receive(timeout=10)
+        assert json.loads(message.data) == {"type": "exit", "exit_code": 0, "reason": "taken-over"}
