@@ -31,7 +31,7 @@ class Traces:
         """Return the same without what a stop and a start change: a sandbox has another process, and a snapshot."""
         return Traces(
             frozenset(line.partition(" ")[2] for line in self.processes),
-            frozenset(path for path in self.files if not path.endswith(("/state", "/snapshot.spent"))),
+            frozenset(path for path in self.files if not path.endswith(("/state", "/snapshot.spent", "/ram.sum"))),
             self.taps,
             self.bridges,
             self.tables,

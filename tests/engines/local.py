@@ -202,7 +202,7 @@ class LocalEngine(Engine):
             await self._wait_ready(spec, directory, process)
         return msgspec.structs.replace(await self.status(sandbox_id), how="restored")
 
-    async def verify_snapshot(self, sandbox_id: str, *, probe: bool = False) -> SnapshotReport:
+    async def verify_snapshot(self, sandbox_id: str, *, content: bool = False, probe: bool = False) -> SnapshotReport:
         machine = await self.status(sandbox_id)
         return SnapshotReport(usable=machine.status is Status.STOPPED, detail="it is where it was", probed=probe)
 

@@ -73,6 +73,17 @@ def only_left(virtual: Daemon, mib: int) -> Iterator[None]:
         filler.unlink()
 
 
+def flip_a_bit(path: Path) -> None:
+    """Change a file as a failing disk does: nobody has written to it."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(before.st_size // 2)
+        found = file.read(1)[0]
+        file.seek(before.st_size // 2)
+        file.write(bytes([found ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "missing"])
 def test_a_checkpoint_that_was_damaged_is_told_and_not_used(virtual: Daemon, home: Path, harm: str) -> None:
     virtual.out("checkpoint", "create", "one", "kept")
@@ -121,6 +132,12 @@ def test_a_snapshot_that_was_damaged_is_told_before_anybody_needs_it(virtual: Da
     virtual.out("exec", "one", "--", "sh", "-c", "echo on disk > /workspace/kept")
     virtual.out("stop", "one")
     assert virtual.out("snapshot", "verify", "one", "--probe").startswith(b"ok: ")
+    flip_a_bit(home / "ram")
+    flipped = virtual.bhatti("snapshot", "verify", "one")
+    assert flipped.returncode == 65
+    assert b"checksum" in flipped.stdout
+    flip_a_bit(home / "ram")
+    assert virtual.out("snapshot", "verify", "one").startswith(b"ok: ")
     os.truncate(home / "state", 1000)
     verified = virtual.bhatti("snapshot", "verify", "one")
     assert verified.returncode == 65

@@ -72,4 +72,4 @@ class Checkpoints:
                 hint=f"`bhatti stop {record.name}` makes one",
                 code="illegal-transition",
             )
-        return answers.snapshot_report(await engine.verify_snapshot(record.id, probe=probe))
+        return answers.snapshot_report(await engine.verify_snapshot(record.id, content=True, probe=probe))

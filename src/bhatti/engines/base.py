@@ -294,11 +294,12 @@ class Engine(abc.ABC):
         """
         raise self._unable("wake a sandbox")
 
-    async def verify_snapshot(self, sandbox_id: str, *, probe: bool = False) -> SnapshotReport:
+    async def verify_snapshot(self, sandbox_id: str, *, content: bool = False, probe: bool = False) -> SnapshotReport:
         """Check the memory snapshot of a stopped machine: could `start` load it?
 
-        With `probe` it is loaded for real, into a throw-away process that never runs, so that neither memory nor disk
-        change. Raises `Conflict` (code `illegal-transition`) when it is not stopped. Safe to cancel.
+        With `content` all of its memory is read and compared with the checksum made when it was stopped. With `probe`
+        it is loaded for real, into a throw-away process that never runs, so that neither memory nor disk change. Raises
+        `Conflict` (code `illegal-transition`) when it is not stopped. Safe to cancel.
         """
         raise self._unable("verify a snapshot")
 

@@ -12,7 +12,7 @@ from bhatti.engines.qemu import snapshot
 from bhatti.engines.qemu.copying import copy_sparse
 from bhatti.engines.qemu.files import MachineFiles, remove_files
 from bhatti.engines.qemu.fork import ForkingVm
-from bhatti.engines.qemu.mold import Mold, new_directory, read_mold, with_own_drives
+from bhatti.engines.qemu.mold import Mold, new_directory, read_mold, read_whole_mold, with_own_drives
 from bhatti.engines.qemu.record import Phase
 from bhatti.errors import Conflict, NotFound
 from bhatti.model.sandbox import checked_name
@@ -67,7 +67,7 @@ class CheckpointedVm(ForkingVm):
 
     def read_checkpoint(self, name: str) -> Mold:
         """Return the mold of that name. Raises `NotFound`, `Conflict` (code `checkpoint-unusable`). Blocks."""
-        found = read_mold(self._host, self._existing(name).directory)
+        found = read_whole_mold(self._host, self._existing(name).directory)
         if isinstance(found, str):
             raise Conflict(
                 f"the checkpoint {name!r} of sandbox {self.spec.name!r} cannot be used: {found}",

@@ -249,11 +249,11 @@ class QemuEngine(Engine):
         machine.link()  # raises unless it is hot now
         return await machine.look()
 
-    async def verify_snapshot(self, sandbox_id: str, *, probe: bool = False) -> SnapshotReport:
+    async def verify_snapshot(self, sandbox_id: str, *, content: bool = False, probe: bool = False) -> SnapshotReport:
         """See `Engine.verify_snapshot`."""
         machine = self._machine(sandbox_id)
         after((await machine.look()).status, Event.START, sandbox=machine.spec.name)
-        return await machine.verify(probe=probe)
+        return await machine.verify(content=content, probe=probe)
 
     async def destroy(self, sandbox_id: str) -> None:
         """See `Engine.destroy`."""
@@ -322,7 +322,7 @@ class QemuEngine(Engine):
     async def _copy_of(self, source: QemuMachine, directory: Path) -> Mold:
         """Return a mold of a running machine, which goes on."""
         await anyio.to_thread.run_sync(new_directory, directory)
-        await source.cast(MachineFiles(directory))
+        await source.cast(MachineFiles(directory), lasting=False)
         mold = await anyio.to_thread.run_sync(read_mold, self._host, directory)
         if isinstance(mold, str):
             raise EngineFailure(f"the copy of sandbox {source.spec.name!r} came out wrong: {mold}")

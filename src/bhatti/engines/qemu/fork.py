@@ -159,10 +159,11 @@ class ForkingVm(SleepingVm):
         await self._note(generation=self.record.generation + 1)
         await self._link.exec(["true"])
 
-    async def cast(self, files: MachineFiles) -> None:
+    async def cast(self, files: MachineFiles, *, lasting: bool = True) -> None:
         """Make a mold of this running machine, as it is at one moment; it is halted for that, and runs on.
 
-        `files` is an empty directory. Shielded. On failure the machine runs on too, and the directory is the caller's.
+        `files` is an empty directory; a mold that is not `lasting` is used at once, and only now. Shielded. On failure
+        the machine runs on too, and the directory is the caller's.
         """
         if self.spec.volumes:
             raise Conflict(
@@ -187,7 +188,7 @@ class ForkingVm(SleepingVm):
                 if self.record.phase is Phase.CASTING:
                     await self._note(phase=Phase.RUNNING)
             await self._tell_time_if_possible()
-            await anyio.to_thread.run_sync(seal_mold, self._host, record, files)
+            await anyio.to_thread.run_sync(lambda: seal_mold(self._host, record, files, lasting=lasting))
 
     def _make_directory(self) -> None:
         try:

@@ -16,6 +16,7 @@ from bhatti.engines.qemu.command import FIRST_SLOT
 from bhatti.engines.qemu.copying import copy_sparse
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
+from bhatti.engines.qemu.memory_sum import content_damage, record_sum
 from bhatti.engines.qemu.record import Frame, MachineRecord, read_record, write_record
 from bhatti.engines.qemu.snapshot import Manifest
 from bhatti.errors import CorruptData
@@ -59,6 +60,15 @@ def read_mold(host: QemuHost, directory: Path) -> Mold | str:
     return obstacle or Mold(MachineFiles(directory), record, manifest)
 
 
+def read_whole_mold(host: QemuHost, directory: Path) -> Mold | str:
+    """Do as `read_mold` does, and check the content of the memory, which reads all of it. Blocks."""
+    found = read_mold(host, directory)
+    if isinstance(found, str) or found.manifest.memory is None:
+        return found
+    damage = content_damage(found.manifest.memory)
+    return found if damage is None else f"the memory file of its memory snapshot {damage}"
+
+
 def copy_machine(source: MachineFiles, record: MachineRecord, target: MachineFiles) -> MachineRecord:
     """Copy disk and memory of a halted machine into a mold; return the record that goes with it. Blocks."""
     frame = record.frame
@@ -71,14 +81,16 @@ def copy_machine(source: MachineFiles, record: MachineRecord, target: MachineFil
     return msgspec.structs.replace(record, frame=msgspec.structs.replace(frame, drives=drives))
 
 
-def seal_mold(host: QemuHost, record: MachineRecord, target: MachineFiles) -> None:
-    """Make the mold exist, durably. Blocks."""
+def seal_mold(host: QemuHost, record: MachineRecord, target: MachineFiles, *, lasting: bool = True) -> None:
+    """Make the mold exist, durably; one that is `lasting` has a checksum of its memory. Blocks."""
     assert record.frame is not None
     memory = None if record.frame.private else target.memory
     for path in (target.config, target.layer, target.state, *((memory,) if memory else ())):
         snapshot.make_durable(path)
     write_record(target.directory, record)
     manifest = snapshot.make_manifest(host, record, state=target.state, memory=memory)
+    if lasting and manifest.memory is not None:
+        record_sum(manifest.memory)
     snapshot.write_manifest(target.directory, manifest)
 
 

@@ -16,6 +16,7 @@ from bhatti.engines.base import CauseOfDeath, ProgressCallback, SnapshotReport
 from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu import migration, snapshot
 from bhatti.engines.qemu.files import find_volumes
+from bhatti.engines.qemu.memory_sum import BackgroundSum, content_damage
 from bhatti.engines.qemu.network import Plug
 from bhatti.engines.qemu.plan import plan_hardware, same_hardware
 from bhatti.engines.qemu.probe import probe_state
@@ -35,6 +36,8 @@ SHUTDOWN_TIMEOUT_S = 15.0
 
 class SleepingVm(Vm):
     """A machine and its snapshot: `pause` and `resume`, `stop` and `start`."""
+
+    _sum: BackgroundSum | None = None
 
     async def pause(self) -> None:
         """Halt the processors."""
@@ -60,6 +63,7 @@ class SleepingVm(Vm):
     async def start(self, progress: ProgressCallback, *, require_memory: bool) -> None:
         """Bring a stopped or failed machine up: from its memory, else from its disk, saying why."""
         stages = Stages(progress, "snapshot")
+        await self._give_up_sum()
         manifest, obstacle = await anyio.to_thread.run_sync(self._find_snapshot)
         if self._process is not None:
             # It died: what led to it leads nowhere now.
@@ -92,12 +96,20 @@ class SleepingVm(Vm):
         obstacle = snapshot.obstacle(manifest, snapshot.maker_of(self._host), card=self.record.network)
         return (manifest, "") if obstacle is None else (None, obstacle)
 
-    async def verify(self, *, probe: bool) -> SnapshotReport:
-        """Say whether the snapshot could be loaded; with `probe`, load it into a process that never runs."""
+    async def verify(self, *, content: bool, probe: bool) -> SnapshotReport:
+        """Say whether the snapshot could be loaded; with `content`, read all of its memory; with `probe`, load it into
+        a process that never runs."""
         manifest, obstacle = await anyio.to_thread.run_sync(self._find_snapshot)
         if manifest is None:
             return SnapshotReport(usable=False, detail=obstacle)
         size = await anyio.to_thread.run_sync(snapshot.stored_bytes, manifest)
+        if content and manifest.memory is not None:
+            if self._sum is not None:
+                await self._sum.made()
+            damage = await anyio.to_thread.run_sync(content_damage, manifest.memory)
+            if damage is not None:
+                detail = f"the memory file of its memory snapshot {damage}"
+                return SnapshotReport(usable=False, detail=detail, size_bytes=size)
         if probe:
             assert self.record.frame is not None
             plug = await self._network.attach(self.body, address=IPv4Address(self.record.address))
@@ -131,8 +143,10 @@ class SleepingVm(Vm):
                 ) from error
             raise
         await self._let_go()
-        await anyio.to_thread.run_sync(self._seal_snapshot)
+        manifest = await anyio.to_thread.run_sync(self._seal_snapshot)
         await self._note(phase=Phase.STOPPED, pid=0, no_memory="")
+        if manifest.memory is not None:
+            self._sum = BackgroundSum(manifest.memory)
 
     async def _survive(self, error: BhattiError) -> None:
         """After a stop that failed, let the machine go on, or find out what it died of."""
@@ -155,7 +169,22 @@ class SleepingVm(Vm):
     def _drop_old_snapshot(self) -> None:
         snapshot.discard(self.files.directory)
 
-    def _seal_snapshot(self) -> None:
+    async def _let_go(self) -> None:
+        await self._give_up_sum()
+        await super()._let_go()
+
+    async def aclose(self) -> None:
+        """See `Vm.aclose`."""
+        await self._give_up_sum()
+        await super().aclose()
+
+    async def _give_up_sum(self) -> None:
+        """Leave the memory file alone, which is about to change or to go."""
+        if self._sum is not None:
+            await self._sum.give_up()
+            self._sum = None
+
+    def _seal_snapshot(self) -> snapshot.Manifest:
         """Make the snapshot exist. Blocks until it is on the disk."""
         frame = self.record.frame
         assert frame is not None
@@ -169,6 +198,7 @@ class SleepingVm(Vm):
             memory=None if frame.private else self.files.memory,
         )
         snapshot.write_manifest(self.files.directory, manifest)
+        return manifest
 
     async def _shut_down(self) -> None:
         """Switch the guest off as its own `poweroff` would, or end it after its disks are written."""

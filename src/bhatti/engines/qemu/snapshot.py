@@ -21,6 +21,7 @@ from bhatti.images.artefacts import file_sha256, sync_directory, write_durably
 
 MANIFEST_FILE = "snapshot.json"
 SPENT_FILE = "snapshot.spent"
+SUM_FILE = "ram.sum"
 FORMAT = 1
 """Rises when an older bhatti could misread what is written."""
 
@@ -169,6 +170,7 @@ def spend(directory: Path) -> None:
     """Note, durably, that the machine runs on from its snapshot, which is never to be loaded again. Idempotent."""
     with suppress(FileNotFoundError):
         (directory / MANIFEST_FILE).replace(directory / SPENT_FILE)
+    (directory / SUM_FILE).unlink(missing_ok=True)
     sync_directory(directory)
 
 
@@ -176,6 +178,7 @@ def discard(directory: Path, *files: Path) -> None:
     """Remove a snapshot that will not be used, manifest first. Nothing happens if there is none."""
     (directory / MANIFEST_FILE).unlink(missing_ok=True)
     (directory / SPENT_FILE).unlink(missing_ok=True)
+    (directory / SUM_FILE).unlink(missing_ok=True)
     sync_directory(directory)
     for path in files:
         path.unlink(missing_ok=True)

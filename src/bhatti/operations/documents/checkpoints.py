@@ -45,7 +45,7 @@ class Checkpoint(Answer, frozen=True, kw_only=True):
 
 
 class SnapshotVerify(Request, frozen=True, kw_only=True):
-    """With `probe` the snapshot is loaded for a try, into a machine that never runs."""
+    """All of its files are read. With `probe` it is loaded for a try, too, into a machine that never runs."""
 
     probe: bool = False
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -68,6 +69,19 @@ async def golden(host: QemuHost, maker: Maker) -> AsyncIterator[GoldenSnapshots]
 
 def ignore(mold: Mold) -> None:
     """Nobody waits for it."""
+
+
+async def test_one_whose_memory_was_damaged_is_made_again(
+    host: QemuHost, golden: GoldenSnapshots, maker: Maker
+) -> None:
+    memory = (await golden.ensure(SPEC)).files.memory
+    before = memory.stat()
+    memory.write_bytes(b"y")
+    os.utime(memory, ns=(before.st_atime_ns, before.st_mtime_ns))
+    later = GoldenSnapshots(host, maker)
+    assert "checksum" in str(later.find(SPEC))
+    assert isinstance(await later.ensure(SPEC), Mold)
+    assert memory.read_bytes() == b"x"
 
 
 async def test_a_golden_snapshot_is_made_once_however_many_ask(golden: GoldenSnapshots, maker: Maker) -> None:

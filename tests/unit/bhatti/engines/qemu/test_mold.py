@@ -74,6 +74,21 @@ def test_a_mold_that_is_not_whole_is_refused_with_the_reason(made: MachineFiles,
     assert name in str(mold.read_mold(host, made.directory))
 
 
+def test_a_mold_whose_memory_is_not_what_it_was_is_found_by_reading_it(
+    made: MachineFiles, host: QemuHost, private: bool
+) -> None:
+    assert isinstance(mold.read_whole_mold(host, made.directory), mold.Mold)
+    if private:
+        return
+    before = made.memory.stat()
+    content = bytearray(made.memory.read_bytes())
+    content[77] ^= 1
+    made.memory.write_bytes(content)
+    os.utime(made.memory, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert isinstance(mold.read_mold(host, made.directory), mold.Mold)
+    assert "checksum" in str(mold.read_whole_mold(host, made.directory))
+
+
 def test_a_mold_without_manifest_or_record_is_none(made: MachineFiles, host: QemuHost) -> None:
     record = made.directory / "machine.json"
     record.rename(made.directory / "elsewhere")

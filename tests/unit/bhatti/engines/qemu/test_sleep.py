@@ -199,6 +199,38 @@ async def test_a_snapshot_that_does_not_fit_is_refused_or_leads_to_a_labelled_bo
     assert (await engine.start("s1", require_memory=True)).how == "restored"
 
 
+async def test_a_flipped_bit_in_the_memory_is_found_by_whoever_reads_all_of_it(
+    engine: QemuEngine, made: Machine
+) -> None:
+    await engine.stop("s1")
+    assert (await engine.verify_snapshot("s1", content=True)).usable
+    memory = files(engine) / "ram"
+    before = memory.stat()
+    with memory.open("r+b") as file:
+        file.seek(1 << 20)  # where the guest's code is
+        found = file.read(1)[0]
+        file.seek(1 << 20)
+        file.write(bytes([found ^ 4]))
+    os.utime(memory, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (await engine.verify_snapshot("s1")).usable
+    report = await engine.verify_snapshot("s1", content=True)
+    assert not report.usable
+    assert "memory file" in report.detail
+    assert "checksum" in report.detail
+    memory.unlink()
+    assert (await engine.start("s1")).how == "disk-boot"
+
+
+async def test_a_checksum_that_nobody_waited_for_is_given_up_by_a_start(engine: QemuEngine, made: Machine) -> None:
+    for _ in range(3):
+        await engine.stop("s1")
+        assert (await engine.start("s1", require_memory=True)).how == "restored"
+        assert not (files(engine) / snapshot.SUM_FILE).exists()
+    await engine.stop("s1")
+    assert (await engine.verify_snapshot("s1", content=True)).usable
+    assert (files(engine) / snapshot.SUM_FILE).exists()
+
+
 async def test_a_qemu_killed_while_it_saves_has_failed_and_boots_from_disk(
     engine: QemuEngine, made: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +299,7 @@ async def test_a_probe_loads_the_snapshot_and_changes_nothing(engine: QemuEngine
     with pytest.raises(Conflict):
         await engine.verify_snapshot("s1")
     await engine.stop("s1")
+    await engine.verify_snapshot("s1", content=True)
     before = sorted(path.name for path in files(engine).iterdir())
     report = await engine.verify_snapshot("s1", probe=True)
     assert (report.usable, report.probed) == (True, True)
