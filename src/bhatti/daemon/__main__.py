@@ -2,6 +2,11 @@
 
 import sys
 
-from bhatti.daemon.main import main
+try:
+    from bhatti.daemon.main import main
+except ModuleNotFoundError as err:
+    from bhatti.daemon.extra import refuse
+
+    sys.exit(refuse(err, sys.argv[1:]))
 
 sys.exit(main())

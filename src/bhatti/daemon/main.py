@@ -10,7 +10,7 @@ import sys
 import anyio
 import msgspec
 
-from bhatti.daemon import logs, settings
+from bhatti.daemon import extra, logs, settings
 from bhatti.daemon.notify import notify
 from bhatti.daemon.offline import WORK
 from bhatti.errors import BhattiError
@@ -73,7 +73,7 @@ def first(error: BaseException) -> BhattiError | None:
     """Return our error, or the first in a group of them; None if it is none of ours."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error if isinstance(error, BhattiError) else None
+    return error if isinstance(error, BhattiError) else extra.missing(error)
 
 
 def _serve(configured: settings.Settings, ready: Ready) -> None:
