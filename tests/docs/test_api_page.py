@@ -36,11 +36,12 @@ NOT_HERE = frozenset(
         "checkpoint.restore",
         "checkpoint.remove",
         "snapshot.verify",
+        "forward",
         "image.remove",
     }
 )
-"""What these need (an engine with memory snapshots, an image) is not here: they are refused in words that the page has.
-`tests/server` does them in virtual machines."""
+"""What these need (an engine with memory snapshots, an image, a database) is not here: they are refused in words that
+the page has. `tests/server` does them in virtual machines."""
 
 
 def calls() -> dict[str, tuple[str, str]]:

@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "shell": ("shell", "Open a terminal in a sandbox."),
     "ps": ("shell", "List the sessions of a sandbox."),
     "file": ("file", "Read, write and list files of a sandbox."),
+    "port": ("port", "List the ports on which programs in sandboxes listen."),
+    "forward": ("port", "Have ports of a sandbox on this machine."),
     "image": ("image", "Build, list and remove images."),
     "volume": ("volume", "Make, list, grow, clone and remove volumes."),
     "events": ("observe", "Show what happened, or what happens."),

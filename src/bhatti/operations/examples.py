@@ -119,6 +119,7 @@ USER = types.User(
     max_snapshots=5,
 )
 KEY = "bht_" + "0" * 43
+PORT = types.ListeningPort(container_port=8000, proxy_url="/sandboxes/3f9a1c7e5b20/proxy/8000/", addresses=["0.0.0.0"])
 
 VOLUME = types.Volume(name="data", size_mb=1024, created_at=MOMENT, status=VolumeStatus.READY, used_mb=0)
 
@@ -183,6 +184,11 @@ EXAMPLES: dict[str, Example] = {
     "file.write": Example(query={"path": "/workspace/notes.txt", "mode": "0600"}, body=b"one\ntwo\nthree\n"),
     "file.read": Example(query={"path": "/workspace/notes.txt", "offset": 2, "limit": 1}),
     "file.stat": Example(query={"path": "/workspace/notes.txt"}),
+    "port.list": Example(answer=[PORT]),
+    "port.list-all": Example(
+        answer=[types.SandboxPort(sandbox_id=SANDBOX.id, sandbox=SANDBOX.name, **msgspec.structs.asdict(PORT))]
+    ),
+    "forward": Example(parameters={"port": "5432"}),
     "proxy": Example(),
     "image.list": Example(answer=[IMAGE]),
     "image.build": Example(request=types.ImageBuild(name="base"), answer=IMAGE),

@@ -82,6 +82,8 @@ def _curl(operation: Operation[object, object], target: str, example: examples.E
         words.append("--head")
     elif operation.method not in ("GET", "*") and not (operation.method == "POST" and example.request is not None):
         words += ["-X", operation.method]
+    if operation.streams is Streams.TUNNEL:
+        words += ["-H", "Connection: Upgrade", "-H", "Upgrade: tcp"]
     words.append(f"http://bhatti{target}")
     if example.request is not None:
         words += ["--json", msgspec.json.encode(example.request).decode()]

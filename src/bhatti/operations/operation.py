@@ -27,6 +27,7 @@ class Streams(enum.StrEnum):
     DOWNLOAD = "download"  # the answer's body is bytes
     UPLOAD = "upload"  # the request's body is bytes
     SOCKET = "socket"  # a WebSocket
+    TUNNEL = "tunnel"  # bytes both ways, after an upgrade to `tcp`
     RELAY = "relay"  # request and answer are somebody else's, passed through
 
 

@@ -5,11 +5,12 @@ one handler in `bhatti.server.routes`; the server refuses to start while an entr
 """
 
 from bhatti.operations.operation import Operation
-from bhatti.operations.tables import checkpoints, guest, images, observation, sandboxes, system, users, volumes
+from bhatti.operations.tables import checkpoints, guest, images, observation, ports, sandboxes, system, users, volumes
 from bhatti.operations.tables.checkpoints import *
 from bhatti.operations.tables.guest import *
 from bhatti.operations.tables.images import *
 from bhatti.operations.tables.observation import *
+from bhatti.operations.tables.ports import *
 from bhatti.operations.tables.sandboxes import *
 from bhatti.operations.tables.system import *
 from bhatti.operations.tables.users import *
@@ -23,6 +24,7 @@ ALL: tuple[Operation[object, object], ...] = (
     *sandboxes.OPERATIONS,
     *checkpoints.OPERATIONS,
     *guest.OPERATIONS,
+    *ports.OPERATIONS,
     *images.OPERATIONS,
     *observation.OPERATIONS,
     *users.OPERATIONS,

@@ -22,6 +22,7 @@ Env = Mapping[str, str]
 Entries = list[types.FileEntry]
 Sessions = list[types.Session]
 Checkpoints = list[types.Checkpoint]
+Listening = list[types.ListeningPort]
 
 MAX_DEPTH = 64
 """Of directories that are fetched: links in a sandbox can make them go round in circles."""
@@ -196,6 +197,10 @@ class Flows:
         return self._directory if path in ("", ".") else f"{self._directory.rstrip('/')}/{path}"
 
     # --- ports
+
+    def ports(self) -> Steps[Listening]:
+        """List the ports on which programs in it listen."""
+        return (yield from called(table.PORT_LIST, id=self.info.id))
 
     def request(self, method: str, port: int, path: str, headers: Env, body: bytes | None) -> Steps[HttpAnswer]:
         """Send an HTTP request to a web server in the sandbox; whatever that answers is an answer."""

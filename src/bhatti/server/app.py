@@ -52,7 +52,8 @@ def make_app(backend: Backend, handlers: Mapping[str, Handler] | None = None) ->
     operations: dict[object, Operation[object, object]] = {}
     app = web.Application(
         middlewares=[_errors_told(version, backend), guarded(backend.accounts, operations)],
-        handler_args={"max_line_size": MAX_LINE_BYTES},
+        # What is packed stays so: a proxy passes it on, and nobody else may have it blown up here.
+        handler_args={"max_line_size": MAX_LINE_BYTES, "auto_decompress": False},
         client_max_size=0,
     )
     logging.getLogger("aiohttp.server").addFilter(failures.UNQUOTED)

@@ -21,6 +21,7 @@ HINTS = {
     "is-a-directory": "the path is a directory; list it instead",
     "no-such-user": "users are those of the sandbox's own /etc/passwd",
     "session-not-found": "list the sessions to see which there are; one that has ended is kept for a minute",
+    "connection-refused": "is the server in the sandbox running, and does it listen on that port?",
     "disk-full": "remove something in the sandbox, or create one with a larger disk",
 }
 """What the caller can do about an answer of the agent, which speaks of what it saw and not of what to do."""

@@ -1,13 +1,20 @@
 """A connection taken out of HTTP's hands, once both sides have agreed to speak something else on it."""
 
 import asyncio
+import contextlib
 from collections import deque
 
+import anyio
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+from anyio.abc import ByteStream
+
+from bhatti.server.tasks import together
 
 HIGH_WATER_BYTES = 256 << 10
 """What may wait here to be taken before the other side is held; about what a socket buffer holds."""
+
+RECEIVE_BYTES = 256 << 10
 
 
 class Hijacked(web.StreamResponse):
@@ -76,6 +83,10 @@ class Connection(asyncio.Protocol):
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
 
+    def abort(self) -> None:
+        """End the connection at once, so that the client sees that something failed."""
+        self._transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         if self._waiting_bytes <= HIGH_WATER_BYTES < self._waiting_bytes + len(data):
@@ -104,3 +115,31 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self._writable.set()
+
+
+async def carried(connection: Connection, stream: ByteStream) -> None:
+    """Carry bytes both ways until both sides have ended; the end of each direction is passed on by itself.
+
+    Never raises for what the two do: a guest that breaks off in the middle is a connection that breaks off.
+    """
+    async with together() as tasks:
+        tasks.start_soon(_outward, connection, stream)
+        await _inward(connection, stream)
+
+
+async def _inward(connection: Connection, stream: ByteStream) -> None:
+    # A guest that takes no more may have something to say yet: the other direction ends when that does.
+    with contextlib.suppress(anyio.BrokenResourceError):
+        while data := await connection.receive():
+            await stream.send(data)
+        await stream.send_eof()
+
+
+async def _outward(connection: Connection, stream: ByteStream) -> None:
+    try:
+        while True:
+            await connection.send(await stream.receive(RECEIVE_BYTES))
+    except anyio.EndOfStream:
+        connection.send_eof()
+    except anyio.BrokenResourceError:
+        connection.abort()

@@ -1,4 +1,4 @@
-"""What happens inside a sandbox: commands, terminals, sessions, files, ports."""
+"""What happens inside a sandbox: commands, terminals, sessions, files."""
 
 from bhatti.errors import (
     Conflict,
@@ -97,16 +97,6 @@ FILE_WRITE: Operation[None, types.Outcome] = Operation(
     wakes=True,
     streams=Streams.UPLOAD,
 )
-PROXY: Operation[None, None] = Operation(
-    name="proxy",
-    method="*",
-    path="/sandboxes/{id}/proxy/{port}/{rest:.*}",
-    summary="Pass any HTTP request, upgrades included, to a port inside the sandbox.",
-    errors=GUEST_ERRORS,
-    wakes=True,
-    streams=Streams.RELAY,
-)
-
 OPERATIONS: tuple[Operation[object, object], ...] = (
     EXEC,
     EXEC_SOCKET,
@@ -115,5 +105,4 @@ OPERATIONS: tuple[Operation[object, object], ...] = (
     FILE_READ,
     FILE_STAT,
     FILE_WRITE,
-    PROXY,
 )

@@ -1,10 +1,11 @@
-"""What a `Sandbox` has in it: `files` and `sessions`."""
+"""What a `Sandbox` has in it: `files`, `sessions` and `ports`."""
 
 import os
 from collections.abc import Sequence
 
 from bhatti.operations import types
-from bhatti.sdk.flows import Entries, Flows, as_bytes
+from bhatti.sdk.flows import Entries, Flows, Listening, as_bytes
+from bhatti.sdk.forwarding import Forward
 from bhatti.sdk.results import FileStat
 from bhatti.sdk.sync.driver import Driver
 from bhatti.sdk.sync.streams import Terminal
@@ -134,3 +135,34 @@ class Sessions:
 
 
 SessionList = list[types.Session]
+
+
+class Ports:
+    """Ports of a sandbox.
+
+    >>> import socket
+    >>> code = "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1])"
+    >>> code += "; s.accept()[0].sendall(b'hi')"
+    >>> with sb.stream(["python3", "-uc", code]) as server:
+    ...     port = int(next(server).text)
+    ...     print(port in [found.container_port for found in sb.ports.list()])
+    ...     with sb.ports.forward(port) as here, socket.create_connection(here.address) as connection:
+    ...         connection.recv(2)
+    True
+    b'hi'
+    """
+
+    def __init__(self, driver: Driver, flows: Flows) -> None:
+        self._driver = driver
+        self._flows = flows
+
+    def list(self) -> Listening:
+        """Return the ports on which programs in the sandbox listen."""
+        return self._driver.run(self._flows.ports())
+
+    def forward(self, port: int, local_port: int = 0) -> Forward:
+        """Have a port of the sandbox on this machine, for the block: at `address`, or for browsers `url`.
+
+        `local_port` 0 is any that is free. Many may connect at once; the sandbox is woken for them.
+        """
+        return Forward(self._driver.endpoint, self._flows.info.id, port, local_port)

@@ -13,7 +13,7 @@ from bhatti.sdk.endpoint import find
 from bhatti.sdk.flows import Checkpoints, Env, Flows, exec_request, injected
 from bhatti.sdk.results import HttpAnswer, Result, Spawned
 from bhatti.sdk.sync.driver import Driver
-from bhatti.sdk.sync.parts import Files, Sessions
+from bhatti.sdk.sync.parts import Files, Ports, Sessions
 from bhatti.sdk.sync.streams import Command
 from bhatti.sdk.talks import Collector, CommandTalk, pieces
 
@@ -46,6 +46,7 @@ class Sandbox:
         self._owned = owned
         self.files = Files(driver, self._flows)
         self.sessions = Sessions(driver, self._flows)
+        self.ports = Ports(driver, self._flows)
 
     @classmethod
     def create(

@@ -5,7 +5,7 @@ import msgspec
 from bhatti.operations import table
 from bhatti.operations.operation import Operation, Scope, Streams
 from bhatti.operations.table import ALL, CHECKPOINT_CREATE, HEALTH, SANDBOX_FORK
-from bhatti.operations.tables import guest
+from bhatti.operations.tables import guest, ports
 
 
 def test_what_a_module_declares_is_in_the_table() -> None:
@@ -29,7 +29,7 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
 
 
 def test_what_enters_a_guest_or_copies_one_wakes_it_and_what_reads_metadata_does_not() -> None:
-    woken_for = {*guest.OPERATIONS, SANDBOX_FORK, CHECKPOINT_CREATE}
+    woken_for = {*guest.OPERATIONS, *ports.OPERATIONS, SANDBOX_FORK, CHECKPOINT_CREATE} - {table.PORT_LIST_ALL}
     for operation in ALL:
         assert operation.wakes == (operation in woken_for), operation.name
 

