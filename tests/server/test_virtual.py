@@ -1,6 +1,7 @@
 """The API against a real virtual machine: one, shared by all tests, which leave it as they found it."""
 
 import asyncio
+import hashlib
 import json
 import os
 import platform
@@ -63,6 +64,27 @@ def test_a_large_file_comes_back_as_it_went(virtual: Daemon) -> None:
     assert virtual.out("exec", "one", "--", "stat", "-c", "%s %U", "/workspace/big") == b"10485760 lohar\n"
     assert virtual.out("file", "read", "one", "/workspace/big") == data
     virtual.out("exec", "one", "--", "rm", "/workspace/big")
+
+
+def test_a_directory_goes_in_and_comes_back_as_it_was(virtual: Daemon, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    (tree / "sub" / "run").write_bytes(os.urandom(1 << 20))
+    (tree / "sub" / "run").chmod(0o775)
+    (tree / "link").symlink_to("sub/run")
+    virtual.out("file", "cp", str(tree), "one:/workspace")
+    look = "cd tree && stat -c '%n %U %a' sub/run && readlink link && sha256sum < link"
+    said = virtual.out("exec", "one", "--", "sh", "-c", look).decode().splitlines()
+    assert said[:2] == ["sub/run lohar 775", "sub/run"]
+    assert said[2].split()[0] == hashlib.sha256((tree / "sub" / "run").read_bytes()).hexdigest()
+    virtual.out("file", "mkdir", "one", "/workspace/moved/deep")
+    virtual.out("file", "mv", "one", "/workspace/tree", "/workspace/moved/deep")
+    virtual.out("file", "cp", "one:/workspace/moved/deep/tree", f"{tmp_path}/back")
+    assert (tmp_path / "back" / "link").read_bytes() == (tree / "sub" / "run").read_bytes()
+    assert (tmp_path / "back" / "sub" / "run").stat().st_mode & 0o777 == 0o775
+    assert error_of(virtual.bhatti("file", "rm", "one", "/workspace/moved", "--json")) == (5, "directory-not-empty")
+    virtual.out("file", "rm", "-r", "one", "/workspace/moved")
+    assert virtual.out("exec", "one", "--", "ls", "/workspace") == b""
 
 
 async def test_a_page_is_fetched_through_the_tunnel(virtual: Daemon, http: aiohttp.ClientSession) -> None:

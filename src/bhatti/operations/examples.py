@@ -189,6 +189,21 @@ EXAMPLES: dict[str, Example] = {
         answer=[types.SandboxPort(sandbox_id=SANDBOX.id, sandbox=SANDBOX.name, **msgspec.structs.asdict(PORT))]
     ),
     "forward": Example(parameters={"port": "5432"}),
+    "file.mkdir": Example(request=types.DirectoryMake(path="/workspace/results"), answer=types.Outcome(status="ok")),
+    "file.copy": Example(
+        request=types.FileMove(source="/workspace/notes.txt", target="/workspace/results/notes.txt"),
+        answer=types.Outcome(status="ok"),
+    ),
+    "file.move": Example(
+        request=types.FileMove(source="/workspace/results/notes.txt", target="/workspace/results/old.txt"),
+        answer=types.Outcome(status="ok"),
+    ),
+    "file.watch": Example(query={"path": "/workspace", "timeout_sec": 1.0}),
+    "file.pack": Example(query={"path": "/workspace"}),
+    "file.unpack": Example(query={"path": "/workspace/empty"}, body=b"", answer=types.Outcome(status="ok")),
+    "file.remove": Example(
+        query={"path": "/workspace/results", "recursive": True}, answer=types.Outcome(status="deleted")
+    ),
     "proxy": Example(),
     "image.list": Example(answer=[IMAGE]),
     "image.build": Example(request=types.ImageBuild(name="base"), answer=IMAGE),

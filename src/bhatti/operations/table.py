@@ -5,8 +5,20 @@ one handler in `bhatti.server.routes`; the server refuses to start while an entr
 """
 
 from bhatti.operations.operation import Operation
-from bhatti.operations.tables import checkpoints, guest, images, observation, ports, sandboxes, system, users, volumes
+from bhatti.operations.tables import (
+    checkpoints,
+    files,
+    guest,
+    images,
+    observation,
+    ports,
+    sandboxes,
+    system,
+    users,
+    volumes,
+)
 from bhatti.operations.tables.checkpoints import *
+from bhatti.operations.tables.files import *
 from bhatti.operations.tables.guest import *
 from bhatti.operations.tables.images import *
 from bhatti.operations.tables.observation import *
@@ -24,6 +36,7 @@ ALL: tuple[Operation[object, object], ...] = (
     *sandboxes.OPERATIONS,
     *checkpoints.OPERATIONS,
     *guest.OPERATIONS,
+    *files.OPERATIONS,
     *ports.OPERATIONS,
     *images.OPERATIONS,
     *observation.OPERATIONS,

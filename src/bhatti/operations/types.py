@@ -8,6 +8,7 @@ Each topic has its module in `documents`.
 
 from bhatti.operations.documents.base import *
 from bhatti.operations.documents.checkpoints import *
+from bhatti.operations.documents.files import *
 from bhatti.operations.documents.guest import *
 from bhatti.operations.documents.images import *
 from bhatti.operations.documents.observation import *

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -44,11 +44,21 @@ class Client:
         assert operation.result is not None
         return decoded(response.read(), operation.result)
 
+    def ask(self, operation: Operation[None, Res], query: dict[str, str], **parameters: str) -> Res:
+        """Call `operation` with `query` behind its path and return its answer."""
+        assert operation.result is not None
+        return decoded(self.download(operation, query, **parameters).read(), operation.result)
+
     def stream(
-        self, operation: Operation[Req, object], request: Req, event: type[Ev], **parameters: str
+        self,
+        operation: Operation[Req, Any],
+        request: Req | None,
+        event: type[Ev],
+        query: dict[str, str] | None = None,
+        **parameters: str,
     ) -> Iterator[Ev]:
         """Call `operation` and yield its events as they come; an event of type `error` is raised as that error."""
-        response = self._send(operation, request, parameters, EVENTS)
+        response = self._send(operation, request, parameters, EVENTS, query=query)
         buffer = b""
         for piece in response.pieces():
             *lines, buffer = (buffer + piece).split(b"\n")
@@ -68,11 +78,13 @@ class Client:
         operation: Operation[None, Res],
         body: bytes | Iterable[bytes],
         query: dict[str, str],
+        size: int | None = None,
         **parameters: str,
     ) -> Res:
-        """Call `operation` with a body of bytes and return its answer."""
+        """Call `operation` with a body of bytes, of `size` if that is known, and return its answer."""
         target = operation.target(parameters, query)
-        response = self._checked(self._connection.request(operation.method, target, body=body))
+        headers = () if size is None else (("Content-Length", str(size)),)
+        response = self._checked(self._connection.request(operation.method, target, headers=headers, body=body))
         assert operation.result is not None
         return decoded(response.read(), operation.result)
 
@@ -86,12 +98,13 @@ class Client:
 
     def _send(
         self,
-        operation: Operation[Req, object],
+        operation: Operation[Req, Any],
         request: Req | None,
         parameters: dict[str, str],
         *headers: tuple[str, str],
+        query: dict[str, str] | None = None,
     ) -> Response:
-        target = operation.target(parameters)
+        target = operation.target(parameters, query)
         if request is None:
             return self._checked(self._connection.request(operation.method, target, headers=headers))
         body = msgspec.json.encode(request)

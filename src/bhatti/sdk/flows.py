@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import quote
 
-from bhatti.errors import InvalidRequest, LimitExceeded, NotFound, Unavailable
+from bhatti.errors import InvalidRequest, NotFound
 from bhatti.operations import table, types
 from bhatti.operations.operation import Operation
 from bhatti.sdk import talks
@@ -23,9 +23,6 @@ Entries = list[types.FileEntry]
 Sessions = list[types.Session]
 Checkpoints = list[types.Checkpoint]
 Listening = list[types.ListeningPort]
-
-MAX_DEPTH = 64
-"""Of directories that are fetched: links in a sandbox can make them go round in circles."""
 
 OURS = "x-bhatti-api"
 """The header that only the daemon's own answers have, as opposed to those that it passes on."""
@@ -152,27 +149,52 @@ class Flows:
             mtime=int(found.get("x-file-mtime", "0")),
         )
 
+    def mkdir(self, path: str, mode: int) -> Steps[None]:
+        """Make a directory and those above it."""
+        request = types.DirectoryMake(path=(yield from self._resolved(path)), mode=f"{mode:04o}")
+        yield from called(table.FILE_MKDIR, request, id=self.info.id)
+
+    def remove(self, path: str, recursive: bool) -> Steps[None]:
+        """Remove a file or a directory."""
+        query = {"path": (yield from self._resolved(path)), **({"recursive": "true"} if recursive else {})}
+        yield from called(table.FILE_REMOVE, None, query, id=self.info.id)
+
+    def move(self, source: str, target: str) -> Steps[None]:
+        """Give a file or directory another name."""
+        yield from called(table.FILE_MOVE, (yield from self._pair(source, target)), id=self.info.id)
+
+    def copy(self, source: str, target: str) -> Steps[None]:
+        """Copy a file or directory within the sandbox."""
+        yield from called(table.FILE_COPY, (yield from self._pair(source, target)), id=self.info.id)
+
+    def watch(self, path: str, recursive: bool, timeout: float | None) -> Steps[dict[str, str]]:
+        """Return what to ask for, to be told what happens to files."""
+        query = {"path": (yield from self._resolved(path))}
+        if recursive:
+            query["recursive"] = "true"
+        if timeout is not None:
+            query["timeout_sec"] = str(timeout)
+        return query
+
     def upload(self, local: str, path: str) -> Steps[None]:
         """Send a file, or a directory with all in it, to the sandbox."""
         path = yield from self._resolved(path)
-        found: list[tuple[str, str]] = yield Local(lambda: _tree(local))
-        for relative, mode in found:
-            source = os.path.join(local, relative) if relative else local  # noqa: PTH118 - paths are text here
-            target = f"{path}/{relative}" if relative else path
-            yield from self._file(table.FILE_WRITE, {"path": target, "mode": mode}, source=source)
+        mode: str | None = yield Local(lambda: None if os.path.isdir(local) else _mode(local))  # noqa: PTH112 - text
+        if mode is None:
+            yield from self._file(table.FILE_UNPACK, {"path": path}, source=local, tree=True)
+        else:
+            yield from self._file(table.FILE_WRITE, {"path": path, "mode": mode}, source=local)
 
-    def download(self, path: str, local: str, depth: int = 0) -> Steps[None]:
+    def download(self, path: str, local: str) -> Steps[None]:
         """Fetch a file, or a directory with all in it, from the sandbox."""
         path = yield from self._resolved(path)
-        if not (yield from self.stat(path)).is_dir:
+        if (yield from self.stat(path)).is_dir:
+            yield from self._file(table.FILE_PACK, {"path": path}, sink=local, tree=True)
+        else:
             yield from self._file(table.FILE_READ, {"path": path}, sink=local)
-            return
-        if depth == MAX_DEPTH:
-            raise LimitExceeded(f"{path!r} is {depth} directories deep", hint="is there a link that goes in circles?")
-        yield Local(lambda: os.makedirs(local, exist_ok=True))  # noqa: PTH103 - paths are text here
-        for entry in (yield from self.list(path)):
-            name = _harmless(entry.name)
-            yield from self.download(f"{path}/{name}", f"{local}/{name}", depth + 1)
+
+    def _pair(self, source: str, target: str) -> Steps[types.FileMove]:
+        return types.FileMove(source=(yield from self._resolved(source)), target=(yield from self._resolved(target)))
 
     def _file(
         self,
@@ -182,9 +204,10 @@ class Flows:
         body: bytes | None = None,
         source: str | None = None,
         sink: str | None = None,
+        tree: bool = False,
     ) -> Steps[Reply]:
         target = operation.target({"id": self.info.id}, query)
-        exchange = Exchange(method=operation.method, target=target, body=body, source=source, sink=sink)
+        exchange = Exchange(method=operation.method, target=target, body=body, source=source, sink=sink, tree=tree)
         return (yield from exchanged(exchange))
 
     def _resolved(self, path: str) -> Steps[str]:
@@ -246,26 +269,6 @@ def exec_request(
 def as_bytes(data: bytes | str) -> bytes:
     """Return text as UTF-8, and bytes as they are."""
     return data.encode() if isinstance(data, str) else data
-
-
-def _tree(local: str) -> list[tuple[str, str]]:
-    """Return the files at and below `local` as relative paths with their modes; links are followed to files only."""
-    if not os.path.isdir(local):  # noqa: PTH112 - paths are text here
-        return [("", _mode(local))]
-    found = []
-    for directory, _, names in os.walk(local):
-        for name in sorted(names):
-            path = f"{directory}/{name}"
-            if os.path.isfile(path):  # noqa: PTH113 - no socket, no device
-                found.append((os.path.relpath(path, local), _mode(path)))
-    return found
-
-
-def _harmless(name: str) -> str:
-    """Return a file's name as the sandbox told it, if it is one: whoever owns the guest may say anything."""
-    if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise Unavailable(f"the sandbox lists a file called {name!r}", code="bad-answer")
-    return name
 
 
 def _mode(path: str) -> str:

@@ -31,7 +31,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """Send a request and read the answer. Its outcome is a `Reply`.
 
     The body is `body` or the local file `source`; the answer's body goes to the local file `sink` if there is one and
-    the answer is no error.
+    the answer is no error. With `tree` those are directories, which travel as a tar stream (`bhatti.trees`).
     """
 
     method: str
@@ -40,6 +40,7 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
     source: str | None = None
     sink: str | None = None
+    tree: bool = False
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,9 +5,10 @@ from typing import Generic, TypeVar
 import msgspec
 from aiohttp import web
 
-from bhatti.server.call import EVENT_STREAM, Call
+from bhatti.operations.types import Event
+from bhatti.server.call import EVENT_STREAM, SERVER_SENT, Call
 
-E_contra = TypeVar("E_contra", contravariant=True)
+E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
 
 
 class EventStream(Generic[E_contra]):
@@ -42,3 +43,15 @@ class EventStream(Generic[E_contra]):
         """Close the stream and return the response for the handler to return."""
         await self.response.write_eof()
         return self.response
+
+
+class ServerSent(EventStream[E_contra]):
+    """The stream as browsers read it (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+    media = SERVER_SENT
+
+    def encoded(self, event: E_contra) -> bytes:
+        """Return an event as one message; being alive is a comment."""
+        if event.type == "alive":
+            return b": alive\n\n"
+        return f"event: {event.type}\n".encode() + b"data: " + msgspec.json.encode(event) + b"\n\n"

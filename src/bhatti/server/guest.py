@@ -22,6 +22,7 @@ HINTS = {
     "no-such-user": "users are those of the sandbox's own /etc/passwd",
     "session-not-found": "list the sessions to see which there are; one that has ended is kept for a minute",
     "connection-refused": "is the server in the sandbox running, and does it listen on that port?",
+    "read-only": "that part of the sandbox's files cannot be changed",
     "disk-full": "remove something in the sandbox, or create one with a larger disk",
 }
 """What the caller can do about an answer of the agent, which speaks of what it saw and not of what to do."""

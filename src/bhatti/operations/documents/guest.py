@@ -1,4 +1,4 @@
-"""What happens inside a sandbox: commands, terminals, sessions, files."""
+"""What happens inside a sandbox: commands, terminals, sessions."""
 
 from typing import Annotated, Literal
 
@@ -92,30 +92,3 @@ class Session(Answer, frozen=True, kw_only=True):
     exit_code: int | None = None
     offset: int | None = None
     start: int | None = None
-
-
-class FileQuery(Request, frozen=True, kw_only=True):
-    """Which file, and how much of it: from line `offset` (1 is the first), `limit` lines, `max_bytes` at most."""
-
-    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    ls: bool = False
-    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
-    limit: Annotated[int, msgspec.Meta(ge=0)] = 0
-    max_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class FileWriteQuery(Request, frozen=True, kw_only=True):
-    """Where the body goes, and the mode of the new file as octal text."""
-
-    path: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    mode: Annotated[str, msgspec.Meta(pattern=r"^0?[0-7]{3,4}$")] = "0644"
-
-
-class FileEntry(Answer, frozen=True, kw_only=True):
-    """A file as `ls` lists it: octal `mode`, `mtime` in unix seconds."""
-
-    name: str
-    size: int
-    mode: str
-    is_dir: bool
-    mtime: int

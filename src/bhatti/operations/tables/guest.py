@@ -1,4 +1,4 @@
-"""What happens inside a sandbox: commands, terminals, sessions, files."""
+"""What happens inside a sandbox: commands, terminals, sessions."""
 
 from bhatti.errors import (
     Conflict,
@@ -66,43 +66,9 @@ SESSION_LIST: Operation[None, list[types.Session]] = Operation(
     errors=GUEST_ERRORS,
     wakes=True,
 )
-FILE_READ: Operation[None, list[types.FileEntry]] = Operation(
-    name="file.read",
-    method="GET",
-    path="/sandboxes/{id}/files",
-    summary="Read a file, whole or some lines of it; with `ls=true` list a directory.",
-    query=types.FileQuery,
-    result=list[types.FileEntry],
-    errors=GUEST_ERRORS,
-    wakes=True,
-    streams=Streams.DOWNLOAD,
-)
-FILE_STAT: Operation[None, None] = Operation(
-    name="file.stat",
-    method="HEAD",
-    path="/sandboxes/{id}/files",
-    summary="Describe a file in the headers X-File-Size, X-File-Mode and X-File-IsDir.",
-    query=types.FileQuery,
-    errors=GUEST_ERRORS,
-    wakes=True,
-)
-FILE_WRITE: Operation[None, types.Outcome] = Operation(
-    name="file.write",
-    method="PUT",
-    path="/sandboxes/{id}/files",
-    summary="Write the body to a file, which appears whole or not at all; missing directories are made.",
-    query=types.FileWriteQuery,
-    result=types.Outcome,
-    errors=GUEST_ERRORS,
-    wakes=True,
-    streams=Streams.UPLOAD,
-)
 OPERATIONS: tuple[Operation[object, object], ...] = (
     EXEC,
     EXEC_SOCKET,
     TERMINAL,
     SESSION_LIST,
-    FILE_READ,
-    FILE_STAT,
-    FILE_WRITE,
 )

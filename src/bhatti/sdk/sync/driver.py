@@ -2,16 +2,15 @@
 
 import os
 import time
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from bhatti.sdk.connection import Connection, Response
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.sdk.steps import Exchange, Pause, Reply, Step, Steps
+from bhatti.sdk.transfer import packed, packed_by_a_stranger, pieces_of
+from bhatti.trees.unpacking import unpack
 
 T = TypeVar("T")
-
-PIECE_BYTES = 256 << 10
 
 
 class Driver:
@@ -81,17 +80,21 @@ class Driver:
 
 def _answered(connection: Connection, exchange: Exchange) -> Reply:
     headers = list(exchange.headers)
-    if exchange.source is None:
-        response = connection.request(exchange.method, exchange.target, headers=headers, body=exchange.body)
+    if exchange.source is None or exchange.tree:
+        whole = exchange.body if exchange.source is None else packed(exchange.source)
+        response = connection.request(exchange.method, exchange.target, headers=headers, body=whole)
     else:
         with open(exchange.source, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib costs 10 ms of import
             size = os.fstat(file.fileno()).st_size
             headers.append(("Content-Length", str(size)))
-            body = _pieces_of(file.fileno(), size)
+            body = pieces_of(file.fileno(), size)
             response = connection.request(exchange.method, exchange.target, headers=headers, body=body)
     head = response.head
     sunk = exchange.sink is not None and head.status < 400
-    content = _saved(response, exchange.sink or "") if sunk else response.read()
+    if sunk and exchange.tree:
+        content = _unpacked(response, exchange.sink or "")
+    else:
+        content = _saved(response, exchange.sink or "") if sunk else response.read()
     return Reply(
         status=head.status,
         reason=head.reason,
@@ -99,16 +102,6 @@ def _answered(connection: Connection, exchange: Exchange) -> Reply:
         body=content,
         whom=str(connection.endpoint),
     )
-
-
-def _pieces_of(descriptor: int, size: int) -> Iterator[bytes]:
-    """Yield the `size` bytes that were announced; what has been added to the file meanwhile stays out."""
-    while size:
-        piece = os.read(descriptor, min(size, PIECE_BYTES))
-        if not piece:
-            raise EOFError("the file became shorter while it was sent")  # the connection ends, and the file is refused
-        size -= len(piece)
-        yield piece
 
 
 def _saved(response: Response, path: str) -> bytes:
@@ -123,4 +116,11 @@ def _saved(response: Response, path: str) -> bytes:
     except BaseException:
         os.unlink(draft)  # noqa: PTH108
         raise
+    return b""
+
+
+def _unpacked(response: Response, path: str) -> bytes:
+    """Unpack the answer's body below a directory."""
+    with packed_by_a_stranger():
+        unpack(response.pieces(), path)
     return b""

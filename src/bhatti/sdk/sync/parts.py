@@ -9,6 +9,7 @@ from bhatti.sdk.forwarding import Forward
 from bhatti.sdk.results import FileStat
 from bhatti.sdk.sync.driver import Driver
 from bhatti.sdk.sync.streams import Terminal
+from bhatti.sdk.sync.watch import Watch
 from bhatti.sdk.talks import TerminalTalk, terminal_query
 
 Local = str | os.PathLike[str]
@@ -71,12 +72,72 @@ class Files:
         """
         return self._driver.run(self._flows.stat(path))
 
+    def mkdir(self, path: str, *, mode: int = 0o755) -> None:
+        """Make a directory and those above it that are missing; one that is there will do.
+
+        >>> sb.files.mkdir("results/today")
+        >>> sb.files.stat("results/today").is_dir
+        True
+        """
+        self._driver.run(self._flows.mkdir(path, mode))
+
+    def remove(self, path: str, *, recursive: bool = False) -> None:
+        """Remove a file or an empty directory; with `recursive`, a directory with all that is in it.
+
+        Raises `NotFound` if there is nothing, `Conflict` (code `directory-not-empty`).
+
+        >>> sb.files.write("cache/one", "1")
+        >>> sb.files.remove("cache", recursive=True)
+        >>> "cache" in [entry.name for entry in sb.files.list()]
+        False
+        """
+        self._driver.run(self._flows.remove(path, recursive))
+
+    def move(self, source: str, target: str) -> None:
+        """Give a file or directory another name, also on another volume; a file replaces a file.
+
+        >>> sb.files.write("draft.txt", "words")
+        >>> sb.files.move("draft.txt", "done/final.txt")
+        >>> sb.files.read_text("done/final.txt")
+        'words'
+        """
+        self._driver.run(self._flows.move(source, target))
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file or directory within the sandbox; the copy has its name when it is complete.
+
+        >>> sb.files.write("original/file", "1")
+        >>> sb.files.copy("original", "twin")
+        >>> sb.files.read_text("twin/file")
+        '1'
+        """
+        self._driver.run(self._flows.copy(source, target))
+
+    def watch(self, path: str = ".", *, recursive: bool = False, timeout: float | None = None) -> Watch:
+        """Return what happens to a file, a directory, or all below it, as it happens; for `timeout` seconds at most.
+
+        >>> sb.files.mkdir("inbox")
+        >>> with sb.files.watch("inbox", timeout=60) as changes:
+        ...     sb.files.mkdir("inbox/letter")
+        ...     change = next(changes)
+        >>> change.change, change.is_dir
+        ('created', True)
+        """
+        query = self._driver.run(self._flows.watch(path, recursive, timeout))
+        return Watch(self._driver.endpoint, self._flows.info.id, query)
+
     def upload(self, local: Local, path: str) -> None:
-        """Copy a file of this machine, or a directory with all files in it, to `path` in the sandbox."""
+        """Copy a file of this machine, or a directory with all that is in it, to `path` in the sandbox.
+
+        Modes and links stay as they are. A directory is merged with one that is there.
+        """
         self._driver.run(self._flows.upload(os.fspath(local), path))
 
     def download(self, path: str, local: Local) -> None:
-        """Copy a file of the sandbox, or a directory with all files in it, to `local` on this machine."""
+        """Copy a file of the sandbox, or a directory with all that is in it, to `local` on this machine.
+
+        Modes and links stay as they are. Nothing that the sandbox sends is written outside of `local`.
+        """
         self._driver.run(self._flows.download(path, os.fspath(local)))
 
 

@@ -9,7 +9,7 @@ from anyio import to_thread
 from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
 from bhatti.server.call import EVENT_STREAM, SERVER_SENT, Call, Handler
-from bhatti.server.events import EventStream
+from bhatti.server.events import EventStream, ServerSent
 from bhatti.server.failures import ours
 
 MAX_ID = 2**63 - 1
@@ -37,19 +37,15 @@ async def events(call: Call) -> list[types.LoggedEvent] | web.StreamResponse:
     return await stream.end()
 
 
-class _ServerSent(EventStream[types.NewsEvent]):
-    """The stream as browsers read it (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
-
-    media = SERVER_SENT
+class _ServerSent(ServerSent[types.NewsEvent]):
+    """What happened, under the name of its kind and with its id."""
 
     def encoded(self, event: types.NewsEvent) -> bytes:
-        """Return an event as one message; being alive is a comment."""
-        if event.type == "alive":
-            return b": alive\n\n"
-        body = msgspec.json.encode(event if event.event is None else event.event)
-        name = event.type if event.event is None else event.event.kind
-        number = b"" if event.event is None else f"id: {event.event.id}\n".encode()
-        return number + f"event: {name}\n".encode() + b"data: " + body + b"\n\n"
+        """Return an event as one message."""
+        if event.event is None:
+            return super().encoded(event)
+        head = f"id: {event.event.id}\nevent: {event.event.kind}\n".encode()
+        return head + b"data: " + msgspec.json.encode(event.event) + b"\n\n"
 
 
 def _id(text: str) -> int:

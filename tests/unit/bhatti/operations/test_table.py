@@ -4,8 +4,8 @@ import msgspec
 
 from bhatti.operations import table
 from bhatti.operations.operation import Operation, Scope, Streams
-from bhatti.operations.table import ALL, CHECKPOINT_CREATE, HEALTH, SANDBOX_FORK
-from bhatti.operations.tables import guest, ports
+from bhatti.operations.table import ALL, CHECKPOINT_CREATE, FILE_WATCH, HEALTH, SANDBOX_FORK
+from bhatti.operations.tables import files, guest, ports
 
 
 def test_what_a_module_declares_is_in_the_table() -> None:
@@ -29,7 +29,8 @@ def test_every_operation_says_in_a_sentence_what_it_does() -> None:
 
 
 def test_what_enters_a_guest_or_copies_one_wakes_it_and_what_reads_metadata_does_not() -> None:
-    woken_for = {*guest.OPERATIONS, *ports.OPERATIONS, SANDBOX_FORK, CHECKPOINT_CREATE} - {table.PORT_LIST_ALL}
+    entering = {*guest.OPERATIONS, *files.OPERATIONS, *ports.OPERATIONS} - {table.PORT_LIST_ALL}
+    woken_for = {*entering, SANDBOX_FORK, CHECKPOINT_CREATE}
     for operation in ALL:
         assert operation.wakes == (operation in woken_for), operation.name
 
@@ -38,7 +39,7 @@ def test_operations_with_events_say_which() -> None:
     for operation in ALL:
         if operation.streams is Streams.EVENTS:
             assert operation.event is not None, operation.name
-            assert operation.result is not None, operation.name
+            assert operation.result is not None or operation is FILE_WATCH, operation.name
 
 
 def test_every_type_of_the_table_has_a_schema() -> None:

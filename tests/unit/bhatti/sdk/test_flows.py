@@ -1,13 +1,14 @@
 """Flows against a daemon are in sync/; here is what no honest daemon answers."""
 
 import datetime
+from pathlib import Path
 
 import pytest
 
-from bhatti.errors import InvalidRequest, LimitExceeded, Unavailable
+from bhatti.errors import InvalidRequest
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.operations import types
-from bhatti.sdk.flows import MAX_DEPTH, Flows, as_bytes, exec_request, injected
+from bhatti.sdk.flows import Flows, as_bytes, exec_request, injected
 from bhatti.sdk.steps import Exchange, Local, Reply, Steps
 
 INFO = types.Sandbox(
@@ -25,31 +26,53 @@ INFO = types.Sandbox(
 )
 
 
-def directory_of(name: str, steps: Steps[None]) -> list[str]:
-    """Answer as a sandbox in which everything is a directory with `name` in it; return what was asked for."""
-    asked, outcome = [], None
-    while True:
-        step = steps.send(outcome)
-        if isinstance(step, Exchange):
-            asked.append(step.target)
-            entry = f'[{{"name": "{name}", "size": 0, "mode": "0755", "is_dir": true, "mtime": 0}}]'
-            headers = {"x-file-size": "0", "x-file-mode": "0755", "x-file-isdir": "true"}
-            outcome = Reply(status=200, reason="OK", headers=headers, body=entry.encode(), whom="it")
-        else:
-            assert isinstance(step, Local)
-            outcome = None  # no directory is made here
+def answered(steps: Steps[None], *headers: dict[str, str]) -> list[Exchange]:
+    """Answer with these headers, one after the other; return what was asked for."""
+    asked: list[Exchange] = []
+    outcome: object = None
+    try:
+        while True:
+            step = steps.send(outcome)
+            if isinstance(step, Local):
+                outcome = step.function()
+                continue
+            assert isinstance(step, Exchange)
+            asked.append(step)
+            outcome = Reply(
+                status=200, reason="OK", headers=headers[len(asked) - 1], body=b'{"status":"ok"}', whom="it"
+            )
+    except StopIteration:
+        return asked
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "a/b", "../../etc/passwd"])
-def test_a_sandbox_cannot_choose_where_its_files_go(name: str) -> None:
-    with pytest.raises(Unavailable) as caught:
-        directory_of(name, Flows(INFO).download("/x", "/nowhere"))
-    assert caught.value.code == "bad-answer"
+def told(*, is_dir: bool) -> dict[str, str]:
+    return {"x-file-size": "0", "x-file-mode": "0755", "x-file-isdir": "true" if is_dir else "false"}
 
 
-def test_a_circle_of_directories_has_an_end() -> None:
-    with pytest.raises(LimitExceeded):
-        directory_of("d", Flows(INFO).download("/x", "/nowhere", MAX_DEPTH - 2))
+@pytest.mark.parametrize("is_dir", [True, False])
+def test_a_directory_comes_as_one_archive_and_a_file_as_it_is(is_dir: bool) -> None:
+    asked = answered(Flows(INFO).download("/x", "/nowhere"), told(is_dir=is_dir), {})
+    assert [step.method for step in asked] == ["HEAD", "GET"]
+    assert (asked[1].sink, asked[1].tree) == ("/nowhere", is_dir)
+    assert ("/files/archive?" in asked[1].target) is is_dir
+
+
+def test_a_directory_goes_as_one_archive_and_a_file_with_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "file").chmod(0o751)
+    (step,) = answered(Flows(INFO).upload(str(tmp_path), "/x"), {})
+    assert (step.source, step.tree, step.target) == (str(tmp_path), True, "/sandboxes/s1/files/archive?path=/x")
+    (step,) = answered(Flows(INFO).upload(f"{tmp_path}/file", "/x"), {})
+    assert (step.source, step.tree, step.target) == (f"{tmp_path}/file", False, "/sandboxes/s1/files?path=/x&mode=0751")
+
+
+def test_a_watch_is_asked_for_with_what_was_given() -> None:
+    with pytest.raises(StopIteration) as end:
+        next(Flows(INFO).watch("/x", True, 2.5))
+    assert end.value.value == {"path": "/x", "recursive": "true", "timeout_sec": "2.5"}
+    with pytest.raises(StopIteration) as end:
+        next(Flows(INFO).watch("/x", False, None))
+    assert end.value.value == {"path": "/x"}
 
 
 def test_a_request_keeps_to_its_port() -> None:

@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,51 @@ def test_the_group_alone_shows_its_help(bhatti: Bhatti) -> None:
     done = bhatti("file")
     assert done.code == 2
     assert "Usage: bhatti file" in done.err
+
+
+def test_files_are_looked_after(bhatti: Bhatti, tmp_path: Path) -> None:
+    assert bhatti("file", "mkdir", "one", f"{tmp_path}/a/b", "--mode", "0700").out == "ok\n"
+    (tmp_path / "file").write_bytes(b"12345")
+    assert bhatti("file", "mv", "one", f"{tmp_path}/file", f"{tmp_path}/a").out == "ok\n"
+    assert bhatti("file", "mv", "-q", "one", f"{tmp_path}/a/file", f"{tmp_path}/a/b/new").out == ""
+    shown = bhatti("file", "stat", "one", f"{tmp_path}/a/b/new").out
+    assert [line.split()[:2] for line in shown.splitlines()][1:3] == [["mode", "-rw-r--r--"], ["size", "5"]]
+    assert bhatti("file", "stat", "one", f"{tmp_path}/a", "--json").json()["is_dir"] is True
+    assert bhatti("file", "rm", "one", f"{tmp_path}/a").code == 5
+    assert bhatti("file", "rm", "one", f"{tmp_path}/none", f"{tmp_path}/a/b/new").code == 4
+    assert bhatti("file", "rm", "-f", "one", f"{tmp_path}/none", "--json").json() == {f"{tmp_path}/none": "absent"}
+    assert bhatti("file", "rm", "-f", "nobody", f"{tmp_path}/none").code == 4
+    assert bhatti("file", "rm", "-r", "one", f"{tmp_path}/a").out == "deleted\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_copied(bhatti: Bhatti, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    assert bhatti("file", "cp", f"{tmp_path}/file", f"one:{tmp_path}/to").out == f"one:{tmp_path}/to\t5 bytes\n"
+    copy = bhatti("file", "cp", "--json", f"one:{tmp_path}/to", f"{tmp_path}/back").json()
+    assert copy == {"source": f"one:{tmp_path}/to", "target": f"{tmp_path}/back", "size_bytes": 5}
+    assert bhatti("file", "cp", "-q", f"one:{tmp_path}/to", f"{tmp_path}/back").out == ""
+    assert bhatti("file", "cp", f"one:{tmp_path}", "-").out.startswith(tmp_path.name)
+
+
+def test_changes_are_told_as_they_happen(served: Daemon, tmp_path: Path) -> None:
+    for options in ([], ["--json"]):
+        watching = served.popen(
+            "file", "watch", "-r", "--timeout", "60", "one", str(tmp_path), *options, stdout=-1, stderr=-1
+        )
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        ready = watching.stdout if options else watching.stderr
+        assert ready.readline() in (b"watching\n", b'{"type":"ready"}\n')
+        (tmp_path / f"new{len(options)}").mkdir()
+        assert f"{tmp_path}/new{len(options)}".encode() in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(60) == 130
+        watching.stdout.close()
+        watching.stderr.close()
+
+
+def test_a_watch_ends_when_its_time_is_up(bhatti: Bhatti, tmp_path: Path) -> None:
+    done = bhatti("file", "watch", "one", str(tmp_path), "--timeout", "0.05")
+    assert (done.code, done.out, done.err) == (0, "", "watching\n")
+    assert bhatti("file", "watch", "one", "/no/such").code == 4

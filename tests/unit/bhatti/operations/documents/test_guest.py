@@ -20,14 +20,3 @@ from bhatti.operations.documents import guest as types
 def test_a_command_out_of_bounds_is_refused(document: bytes) -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(document, type=types.ExecRequest)
-
-
-@pytest.mark.parametrize("mode", ["999", "07777x", "rw", ""])
-def test_a_mode_is_octal(mode: str) -> None:
-    with pytest.raises(msgspec.ValidationError):
-        msgspec.convert({"path": "/x", "mode": mode}, types.FileWriteQuery)
-
-
-def test_query_parameters_are_texts_and_become_what_they_mean() -> None:
-    query = msgspec.convert({"path": "/x", "ls": "true", "limit": "5"}, types.FileQuery, strict=False)
-    assert (query.ls, query.limit) == (True, 5)

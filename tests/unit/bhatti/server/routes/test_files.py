@@ -1,8 +1,10 @@
 import asyncio
 import hashlib
 import io
+import json
 import os
 import resource
+import tarfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -137,3 +139,132 @@ async def test_a_large_file_goes_through_in_constant_memory(
     assert found.digest() == expected.digest()
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown_mib < 64, f"{grown_mib:.0f} MiB more for 200 MiB carried both ways"
+
+
+def below(path: Path) -> list[Path]:
+    return list(path.rglob("*"))
+
+
+def members(data: bytes) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return {found.name: found for found in archive}
+
+
+async def test_a_directory_is_made(served: Served, tmp_path: Path) -> None:
+    path = str(tmp_path / "a" / "b")
+    for body, status, code in (
+        ({"path": path, "parents": False}, 404, "no-such-file"),
+        ({"path": path, "mode": "0750"}, 200, None),
+        ({"path": path}, 200, None),
+        ({"path": path, "parents": False}, 409, "file-exists"),
+        ({"path": "/etc/passwd"}, 422, "not-a-directory"),
+        ({"path": "/x\0"}, 400, "bad-path"),
+    ):
+        async with served.http.post(f"{URL}/mkdir", json=body) as response:
+            assert (response.status, (await response.json()).get("code")) == (status, code), body
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o750
+
+
+async def test_things_are_removed(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("full")
+    for query, status, code in (
+        ({"path": f"{tmp_path}/link", "recursive": "true"}, 200, None),
+        ({"path": f"{tmp_path}/full"}, 409, "directory-not-empty"),
+        ({"path": f"{tmp_path}/empty"}, 200, None),
+        ({"path": f"{tmp_path}/full", "recursive": "true"}, 200, None),
+        ({"path": f"{tmp_path}/full"}, 404, "no-such-file"),
+        ({"path": "/", "recursive": "true"}, 400, "bad-path"),
+        ({"path": "/usr/..", "recursive": "true"}, 400, "bad-path"),
+    ):
+        async with served.http.delete(URL, params=query) as response:
+            assert (response.status, (await response.json()).get("code")) == (status, code), query
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+async def test_things_are_moved_and_copied(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "file").write_text("content")
+    for chore, source, target, status in (
+        ("copy", "a", "b/c", 200),
+        ("move", "a/file", "b/new/name", 200),
+        ("move", "none", "x/y", 404),
+        ("copy", "none", "x/y", 404),
+        ("copy", "b", "b/inside", 422),
+    ):
+        body = {"source": f"{tmp_path}/{source}", "target": f"{tmp_path}/{target}"}
+        async with served.http.post(f"{URL}/{chore}", json=body) as response:
+            assert response.status == status, await response.text()
+    assert sorted(str(path.relative_to(tmp_path)) for path in below(tmp_path)) == [
+        "a", "b", "b/c", "b/c/file", "b/new", "b/new/name",
+    ]  # fmt: skip
+
+
+async def test_a_directory_travels_as_one_archive(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "from" / "sub").mkdir(parents=True)
+    (tmp_path / "from" / "sub" / "run").write_bytes(b"#!")
+    (tmp_path / "from" / "sub" / "run").chmod(0o750)
+    (tmp_path / "from" / "link").symlink_to("sub/run")
+    async with served.http.get(f"{URL}/archive", params={"path": f"{tmp_path}/from"}) as response:
+        assert response.status == 200
+        data = await response.read()
+    assert list(members(data)) == [".", "link", "sub", "sub/run"]
+    async with served.http.put(f"{URL}/archive", params={"path": f"{tmp_path}/to"}, data=data) as response:
+        assert (response.status, await response.json()) == (200, {"status": "ok"})
+    assert (tmp_path / "to" / "link").readlink() == Path("sub/run")
+    assert (tmp_path / "to" / "sub" / "run").stat().st_mode & 0o777 == 0o750
+    async with served.http.get(f"{URL}/archive", params={"path": f"{tmp_path}/from/sub/run", "name": "x"}) as response:
+        assert list(members(await response.read())) == ["x"]
+
+
+async def test_archives_that_cannot_be_are_told(served: Served, tmp_path: Path) -> None:
+    async with served.http.get(f"{URL}/archive", params={"path": "/no/such"}) as response:
+        assert (response.status, (await response.json())["code"]) == (404, "no-such-file")
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("../out"))
+    for data, path, status, code in (
+        (stream.getvalue(), f"{tmp_path}/in", 400, "bad-archive"),
+        (b"nonsense" * 100, f"{tmp_path}/in", 400, "bad-archive"),
+        (b"", "/etc/passwd", 422, "not-a-directory"),
+    ):
+        async with served.http.put(f"{URL}/archive", params={"path": path}, data=data) as response:
+            assert (response.status, (await response.json())["code"]) == (status, code)
+    assert not (tmp_path / "out").exists()
+
+
+async def test_what_happens_to_files_is_told(served: Served, tmp_path: Path) -> None:
+    query = {"path": str(tmp_path), "recursive": "true"}
+    async with served.http.get(f"{URL}/watch", params=query) as response:
+        assert json.loads(await response.content.readline()) == {"type": "ready"}
+        (tmp_path / "new").mkdir()
+        event = json.loads(await response.content.readline())
+    assert event == {"type": "change", "path": f"{tmp_path}/new", "change": "created", "is_dir": True}
+    async with served.http.get(f"{URL}/watch", params={"path": "/no/such"}) as response:
+        assert (response.status, (await response.json())["code"]) == (404, "no-such-file")
+
+
+async def test_a_watch_has_an_end_signs_of_life_and_a_form_for_browsers(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "ALIVE_S", 0.01)
+    query = {"path": str(tmp_path), "timeout_sec": "0.2"}
+    async with served.http.get(f"{URL}/watch", params=query) as response:
+        said = [json.loads(line)["type"] async for line in response.content]
+    assert said[0], said[-1] == ("ready", "end")
+    assert set(said[1:-1]) == {"alive"}
+    async with served.http.get(f"{URL}/watch", params=query, headers={"Accept": "text/event-stream"}) as response:
+        assert response.content_type == "text/event-stream"
+        text = (await response.read()).decode()
+    assert text.startswith('event: ready\ndata: {"type":"ready"}\n\n: alive\n\n')
+
+
+async def test_a_guest_that_dies_ends_the_watch_with_an_error(served: Served, tmp_path: Path) -> None:
+    made = await served.create("mortal")
+    async with served.http.get("/sandboxes/mortal/files/watch", params={"path": str(tmp_path)}) as response:
+        await response.content.readline()
+        await served.engine.destroy(made.id)
+        last = json.loads((await response.read()).splitlines()[-1])
+    assert (last["type"], last["code"]) == ("error", "not-running")
