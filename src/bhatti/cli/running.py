@@ -1,5 +1,7 @@
 """Run a command in a sandbox from the command line, with the exit codes that shells have for what cannot run."""
 
+import sys
+
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.sdk.execution import Execution
 
@@ -15,15 +17,23 @@ def run_command(endpoint: Endpoint, ref: str, request: dict[str, object], *, std
     return shell_code(Execution(endpoint, ref, request), stdin=stdin)
 
 
-def shell_code(execution: Execution, *, stdin: int | None) -> int:
-    """Run `execution`; return its exit code, or that of a command that cannot be run."""
+def shell_code(execution: Execution, *, stdin: int | None, timeout_s: float | None = None) -> int:
+    """Run `execution`; return its exit code, or that of a command that cannot be run.
+
+    Says so if the command did not end by itself: after `timeout_s`, or because there was no memory for it.
+    """
     try:
-        return execution.run(stdin=stdin)
+        code = execution.run(stdin=stdin)
     except Exception as error:
-        code = SHELL_CODES.get(getattr(error, "code", ""))
-        if code is None:
+        refused = SHELL_CODES.get(getattr(error, "code", ""))
+        if refused is None:
             raise
         from bhatti.cli.failures import report
 
         report(error)
-        return code
+        return refused
+    if execution.reason == "timeout" and timeout_s is not None:
+        sys.stderr.write(f"bhatti: ended after {timeout_s:g} s\n")
+    elif execution.reason == "oom":
+        sys.stderr.write("bhatti: ended for want of memory\n")
+    return code

@@ -76,9 +76,10 @@ class Power:
 
     # --- what people order
 
-    async def stop(self, record: Record) -> Machine:
-        """Running → stopped. When cancelled, it is stopped all the same."""
-        return await self.order(record, lambda: self._stop(record))
+    async def stop(self, record: Record, *, memory: bool | None = None) -> Machine:
+        """Running → stopped, with its memory or without, or as the engine can. When cancelled, it is stopped all the
+        same."""
+        return await self.order(record, lambda: self._stop(record, memory))
 
     async def start(self, record: Record) -> Machine:
         """Stopped or failed → running. When cancelled, it is started all the same."""
@@ -98,9 +99,13 @@ class Power:
         return await self._orders.run(order, undo_when_left=False)
 
     @exclusive(per="sandbox", busy="reject")
-    async def _stop(self, record: Record) -> Machine:
+    async def _stop(self, record: Record, memory: bool | None) -> Machine:
         after(self._catalogue.find(record.id).status, Event.STOP, sandbox=record.name)
-        return await self._stopped(record, "stopped on request")
+        _, engine = self._parts()
+        if memory is None and not engine.capabilities.memory_snapshot:
+            return await self._stopped(record, f"stopped, and its memory not kept: {engine.name} cannot", memory=False)
+        kept = memory is not False
+        return await self._stopped(record, f"stopped on request{'' if kept else ', without its memory'}", memory=kept)
 
     @exclusive(per="sandbox", busy="reject")
     async def _start(self, record: Record) -> Machine:
@@ -229,10 +234,10 @@ class Power:
         self._ledger.awake(record.id)
         return machine
 
-    async def _stopped(self, record: Record, reason: str) -> Machine:
+    async def _stopped(self, record: Record, reason: str, *, memory: bool = True) -> Machine:
         _, engine = self._parts()
         try:
-            machine = await engine.stop(record.id)
+            machine = await engine.stop(record.id, memory=memory)
         except BaseException:
             await self._found(record)
             raise

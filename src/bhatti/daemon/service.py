@@ -45,7 +45,7 @@ from bhatti.model.sandbox import SandboxSpec, Status
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import table, types
 from bhatti.server.accounts import Accounts
-from bhatti.server.backend import EVERYONE, Backend, BuildCallback, StageCallback, Visitor
+from bhatti.server.backend import AS_IT_CAN, EVERYONE, Backend, BuildCallback, StageCallback, Visitor
 from bhatti.store.journal import Journal, destroyed
 from bhatti.store.sandboxes import Record, new, now
 from bhatti.thermal.ledger import Ledger
@@ -162,6 +162,7 @@ class Service(Backend):
             engine=self.settings.engine,
             python=platform.python_version(),
             pid=os.getpid(),
+            can=None if self._parts is None else msgspec.to_builtins(self._parts[1].capabilities),
         )
 
     async def doctor(self) -> types.DoctorReport:
@@ -223,9 +224,9 @@ class Service(Backend):
         self._accounts.admit(record, owned)
         self._memory.check(record)
 
-    async def stop_sandbox(self, ref: str) -> types.Sandbox:
+    async def stop_sandbox(self, ref: str, request: types.SandboxStop = AS_IT_CAN) -> types.Sandbox:
         """See `Backend`."""
-        return await self._ordered(ref, self._power.stop)
+        return await self._ordered(ref, lambda record: self._power.stop(record, memory=request.memory))
 
     async def start_sandbox(self, ref: str) -> types.Sandbox:
         """See `Backend`."""

@@ -26,7 +26,8 @@ from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What this engine can do on this host; the API shows it and the conformance suite skips by it.
 
-    `disk_limit`: what a sandbox writes is bounded by its size of disk. `sudo`: programs inside may gain rights.
+    `disk_limit`: what a sandbox writes is bounded by its size of disk, `volume_limit`: what goes into a volume by that
+    volume's. `volume_clone`: volumes can be cloned. `sudo`: programs inside may gain rights.
     """
 
     own_kernel: bool
@@ -37,6 +38,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     hotplug_volumes: bool
     rootless: bool
     disk_limit: bool = True
+    volume_limit: bool = True
+    volume_clone: bool = True
     sudo: bool = True
 
 
@@ -341,6 +344,6 @@ class Engine(abc.ABC):
     def _unable(self, doing: str) -> InvalidRequest:
         return InvalidRequest(
             f"the engine {self.name} cannot {doing}",
-            hint="`bhatti doctor` says what each engine can do",
+            hint="`bhatti version --json` says what it can do",
             code="unsupported",
         )

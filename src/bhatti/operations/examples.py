@@ -125,7 +125,11 @@ VOLUME = types.Volume(name="data", size_mb=1024, created_at=MOMENT, status=Volum
 
 EXAMPLES: dict[str, Example] = {
     "health": Example(answer=types.Health(status="ok", sandboxes=1, uptime=86_400.0)),
-    "version": Example(answer=types.Version(version="0.1.0", api="1", engine="qemu", python="3.11.2", pid=311)),
+    "version": Example(
+        answer=types.Version(
+            version="0.1.0", api="1", engine="qemu", python="3.11.2", pid=311, can={"pause": True, "fork": True}
+        )
+    ),
     "doctor": Example(
         answer=types.DoctorReport(ok=True, checks=[types.Check(name="kvm", status="ok", detail="/dev/kvm runs guests")])
     ),

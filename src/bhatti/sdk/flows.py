@@ -15,6 +15,7 @@ from bhatti.sdk.client import decoded, refusal
 from bhatti.sdk.results import FileStat, HttpAnswer, Result, Spawned
 from bhatti.sdk.steps import Exchange, Local, Reply, Steps, called, exchanged
 
+Req = TypeVar("Req")
 Res = TypeVar("Res")
 
 Command = str | Sequence[str]
@@ -44,9 +45,9 @@ class Flows:
         """Ask how it is."""
         return (yield from self._changed(table.SANDBOX_GET))
 
-    def stop(self) -> Steps[types.Sandbox]:
+    def stop(self, memory: bool | None) -> Steps[types.Sandbox]:
         """Put it to sleep."""
-        return (yield from self._changed(table.SANDBOX_STOP))
+        return (yield from self._changed(table.SANDBOX_STOP, types.SandboxStop(memory=memory)))
 
     def start(self) -> Steps[types.Sandbox]:
         """Wake it."""
@@ -93,8 +94,8 @@ class Flows:
         except NotFound:
             return
 
-    def _changed(self, operation: Operation[None, types.Sandbox]) -> Steps[types.Sandbox]:
-        self.info = yield from called(operation, id=self.info.id)
+    def _changed(self, operation: Operation[Req, types.Sandbox], request: Req | None = None) -> Steps[types.Sandbox]:
+        self.info = yield from called(operation, request, id=self.info.id)
         return self.info
 
     # --- commands

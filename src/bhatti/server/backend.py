@@ -21,6 +21,7 @@ StageCallback = Callable[[str], None]
 """Called with the name of each stage of a creation as it begins."""
 
 EVERYONE = types.SandboxFilter()
+AS_IT_CAN = types.SandboxStop()
 
 BuildCallback = Callable[[types.BuildEvent], None]
 """Called on the event loop with each step of a build."""
@@ -117,7 +118,7 @@ class Backend(abc.ABC):
         """Return one sandbox; raises `NotFound`. Safe to cancel."""
 
     @abc.abstractmethod
-    async def stop_sandbox(self, ref: str) -> types.Sandbox:
+    async def stop_sandbox(self, ref: str, request: types.SandboxStop = AS_IT_CAN) -> types.Sandbox:
         """Put a sandbox to sleep; raises `NotFound`, `Busy`, `Conflict`. When cancelled, it is stopped all the same."""
 
     @abc.abstractmethod

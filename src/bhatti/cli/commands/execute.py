@@ -78,11 +78,7 @@ def _execute(caller: Client, name: str, request: types.ExecRequest, *, no_stdin:
     }
     execution = Execution(caller.endpoint, name, {key: value for key, value in body.items() if value})
     if not as_json:
-        code = shell_code(execution, stdin=stdin)
-        if execution.reason in ("timeout", "oom"):
-            reasons = {"timeout": f"ended after {request.timeout_sec:g} s", "oom": "ended for want of memory"}
-            click.echo(f"bhatti: {reasons[execution.reason]}", err=True)
-        return code
+        return shell_code(execution, stdin=stdin, timeout_s=request.timeout_sec)
     kept = {STDOUT: bytearray(), STDERR: bytearray()}
     execution.collect(kept)
     code = execution.run(stdin=stdin)

@@ -185,16 +185,17 @@ def inspect(name: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--memory/--no-memory", default=None, help="Keep its memory or fail, or let its programs end.")
 @json_option
-def stop(name: str, as_json: bool) -> None:
+def stop(name: str, memory: bool | None, as_json: bool) -> None:
     """Put a sandbox to sleep, its memory on the disk.
 
     It needs neither processor nor memory until it is started, or called: any command wakes it, every process where it
-    was.
+    was. With --no-memory, and with an engine that cannot keep it (Docker), its programs end and its disk is kept.
 
     Example: bhatti stop agent-1
     """
-    sandbox = client().call(table.SANDBOX_STOP, id=name)
+    sandbox = client().call(table.SANDBOX_STOP, types.SandboxStop(memory=memory), id=name)
     answer(sandbox, "stopped", as_json=as_json)
 
 

@@ -66,5 +66,5 @@ def _limits(info: DaemonInfo) -> Finding:
             detail=f"this kernel cannot limit {', '.join(missing)} of a container (cgroup v{info.cgroup_version})",
             hint="boot with cgroup v2 and its controllers",
         )
-    detail = f"memory, CPU, processes (cgroup v{info.cgroup_version}); the disk is not limited"
+    detail = f"memory, CPU, processes (cgroup v{info.cgroup_version}); disks and volumes are not limited"
     return Finding(name="limits", level="ok", detail=detail)

@@ -64,6 +64,8 @@ class DockerEngine(Engine):
             hotplug_volumes=False,
             rootless=False,
             disk_limit=False,
+            volume_limit=False,
+            volume_clone=False,
             sudo=self._host.sudo,
         )
 
@@ -184,7 +186,7 @@ class DockerEngine(Engine):
         if memory:
             raise InvalidRequest(
                 "the engine docker cannot keep the memory of a sandbox: stopping it ends its processes",
-                hint="pause it to keep them, or stop it without memory",
+                hint="pause it to keep them, or stop it without its memory: bhatti stop --no-memory",
                 code="unsupported",
             )
         with anyio.CancelScope(shield=True):

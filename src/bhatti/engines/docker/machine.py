@@ -344,7 +344,9 @@ class DockerMachine:
         if info is None or self.record.phase is not Phase.RUNNING:
             self._paused = False
         elif info.state.paused is not self._paused:
-            # Docker's books may be wrong (see `DockerContainer.set_paused`): who answers is not frozen.
+            # Docker's books may be wrong (see `DockerContainer.set_paused`): who answers is not frozen. Meanwhile
+            # nobody new is let in, who would wait for an agent that cannot answer.
+            self._paused = True
             self._paused = not await self._answers()
 
     async def _answers(self) -> bool:

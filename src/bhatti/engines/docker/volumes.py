@@ -55,7 +55,7 @@ class Volumes(VolumeKeeper):
     async def clone(self, source: str, name: str) -> None:
         """See `VolumeKeeper`: Docker cannot, raises `InvalidRequest` (code `unsupported`)."""
         raise InvalidRequest(
-            "the engine docker cannot clone volumes",
+            "the engine docker cannot clone volumes: where their files are is known to Docker alone",
             hint="attach both to a sandbox, the source read-only, and copy what is in it",
             code="unsupported",
         )

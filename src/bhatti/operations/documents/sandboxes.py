@@ -123,3 +123,11 @@ class Outcome(Answer, frozen=True, kw_only=True):
     """What became of something, in one word (`destroyed`, `deleted`, `ok`)."""
 
     status: str
+
+
+class SandboxStop(Request, frozen=True, kw_only=True):
+    """How to stop. With `memory` it goes on where it was, and an engine that cannot keep that refuses; without, its
+    programs end, and it starts from its disk. Where neither is said, memory is kept by engines that can.
+    """
+
+    memory: bool | None = None

@@ -17,13 +17,14 @@ class Health(Answer, frozen=True, kw_only=True):
 
 
 class Version(Answer, frozen=True, kw_only=True):
-    """What runs there."""
+    """What runs there. `can` says what its engine can do on this host and what not; null until the daemon serves."""
 
     version: str
     api: str
     engine: str
     python: str
     pid: int
+    can: dict[str, bool] | None = None
 
 
 class Check(Answer, frozen=True, kw_only=True):

@@ -80,11 +80,12 @@ SANDBOX_RESUME: Operation[None, types.Sandbox] = Operation(
     result=types.Sandbox,
     errors=(NotFound, Conflict, Busy, EngineFailure, GuestTimeout, InvalidRequest, Unavailable),
 )
-SANDBOX_STOP: Operation[None, types.Sandbox] = Operation(
+SANDBOX_STOP: Operation[types.SandboxStop, types.Sandbox] = Operation(
     name="sandbox.stop",
     method="POST",
     path="/sandboxes/{id}/stop",
     summary="Put a sandbox to sleep: its memory goes to the disk, its process ends. The next call into it wakes it.",
+    request=types.SandboxStop,
     result=types.Sandbox,
     errors=(NotFound, Conflict, Busy, OutOfSpace, EngineFailure, InvalidRequest, Unavailable),
 )

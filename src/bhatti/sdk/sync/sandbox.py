@@ -159,15 +159,18 @@ class Sandbox:
         """
         return self._driver.run(self._flows.inspect())
 
-    def stop(self) -> types.Sandbox:
+    def stop(self, *, memory: bool | None = None) -> types.Sandbox:
         """Put it to sleep: its memory goes to the disk, its process ends. The next call into it wakes it.
+
+        Without `memory` its programs end and its disk is kept, as with engines that cannot keep memory (Docker), which
+        refuse where it is asked for.
 
         >>> sb.stop().status
         <Status.STOPPED: 'stopped'>
         >>> sb.run("echo awake again").stdout
         'awake again\\n'
         """
-        return self._driver.run(self._flows.stop())
+        return self._driver.run(self._flows.stop(memory))
 
     def start(self) -> types.Sandbox:
         """Wake it, every process where it was; or boot it, if that cannot be: `how` and `why` of the answer say it."""

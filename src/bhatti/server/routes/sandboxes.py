@@ -83,7 +83,7 @@ async def resume(call: Call) -> types.Sandbox:
 
 async def stop(call: Call) -> types.Sandbox:
     """Put a sandbox to sleep."""
-    return await call.backend.stop_sandbox(call.ref)
+    return await call.backend.stop_sandbox(call.ref, await call.body(types.SandboxStop))
 
 
 async def start(call: Call) -> types.Sandbox:

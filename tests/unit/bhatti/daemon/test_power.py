@@ -5,12 +5,15 @@ import signal
 from collections.abc import Awaitable, Callable
 
 import anyio
+import msgspec
 import pytest
+from tests.engines.local import LocalEngine
 from tests.serving import Served
 
 from bhatti.engines.base import Machine
 from bhatti.errors import Busy, Conflict, EngineFailure, NotFound
 from bhatti.model.sandbox import Status
+from bhatti.operations import types
 
 pytestmark = pytest.mark.anyio
 
@@ -23,12 +26,12 @@ async def exec_echo(served: Served, outputs: list[bytes]) -> None:
 def slowed(served: Served, monkeypatch: pytest.MonkeyPatch, method: str) -> tuple[anyio.Event, anyio.Event]:
     """Make a method of the engine stop in its middle: it sets the first event, and waits for the second."""
     begun, go_on = anyio.Event(), anyio.Event()
-    real: Callable[[str], Awaitable[Machine]] = getattr(served.engine, method)
+    real: Callable[..., Awaitable[Machine]] = getattr(served.engine, method)
 
-    async def slow(sandbox_id: str) -> Machine:
+    async def slow(sandbox_id: str, **how: bool) -> Machine:
         begun.set()
         await go_on.wait()
-        return await real(sandbox_id)
+        return await real(sandbox_id, **how)
 
     monkeypatch.setattr(served.engine, method, slow)
     return begun, go_on
@@ -168,7 +171,7 @@ async def test_an_order_that_fails_leaves_what_is_known_true(served: Served, mon
     await served.create()
     await served.service.pause_sandbox("one")
 
-    async def fail(sandbox_id: str) -> Machine:
+    async def fail(sandbox_id: str, **how: bool) -> Machine:
         raise EngineFailure("the memory cannot be saved")
 
     with monkeypatch.context() as patch:
@@ -197,3 +200,27 @@ async def test_a_paused_one_that_was_killed_is_told_as_dead(served: Served) -> N
     with pytest.raises(Conflict, match="has failed"):
         await exec_echo(served, [])
     assert (await served.service.sandbox("one")).status is Status.FAILED
+
+
+async def test_memory_is_kept_by_who_can_unless_it_is_not_wanted(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await served.create()
+    asked: list[bool] = []
+    stop, can = served.engine.stop, served.engine.capabilities
+
+    async def noted(sandbox_id: str, *, memory: bool = True) -> Machine:
+        asked.append(memory)
+        return await stop(sandbox_id)
+
+    monkeypatch.setattr(served.engine, "stop", noted)
+    for request in (types.SandboxStop(), types.SandboxStop(memory=True), types.SandboxStop(memory=False)):
+        told = await served.service.stop_sandbox(made.id, request)
+        await served.service.start_sandbox(made.id)
+    assert asked == [True, True, False]
+    assert "without its memory" in told.thermal_reason
+    unable = msgspec.structs.replace(can, memory_snapshot=False)
+    monkeypatch.setattr(LocalEngine, "capabilities", unable)
+    told = await served.service.stop_sandbox(made.id)
+    assert asked[3:] == [False]
+    assert "memory not kept: local cannot" in told.thermal_reason

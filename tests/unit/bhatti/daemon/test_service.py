@@ -121,6 +121,7 @@ async def test_until_recovery_is_over_only_health_and_version_answer(directory: 
     async with serving(directory, start=False) as served:
         assert served.service.health().status == "starting"
         assert served.service.version().version == "0.0-test"
+        assert served.service.version().can is None
         calls = (
             served.create,
             served.service.sandboxes,

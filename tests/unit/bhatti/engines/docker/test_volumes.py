@@ -4,7 +4,7 @@ import pytest
 
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.volumes import Volumes
-from bhatti.errors import Conflict, NotFound
+from bhatti.errors import Conflict, InvalidRequest, NotFound
 from bhatti.model.sandbox import VolumeAttachment
 
 pytestmark = pytest.mark.anyio
@@ -53,6 +53,16 @@ async def test_one_writer_at_a_time_and_any_readers(volumes: Volumes) -> None:
     with pytest.raises(Conflict) as caught:
         await volumes.check((writer,), {"data"})
     assert caught.value.code == "volume-in-use"
+
+
+async def test_what_docker_cannot_do_with_them_is_said_with_the_reason(volumes: Volumes) -> None:
+    await volumes.create("data", 64)
+    with pytest.raises(InvalidRequest, match="known to Docker alone") as caught:
+        await volumes.clone("data", "copy")
+    assert caught.value.code == "unsupported"
+    assert await volumes.names() == ["data"]
+    await volumes.resize("data", 128)
+    assert await volumes.size_mib("data") is None, "nothing bounds it"
 
 
 async def test_no_volumes_ask_docker_nothing() -> None:
