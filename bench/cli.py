@@ -24,6 +24,7 @@ LIMITS_MS = {
     "bhatti --help": 100.0,
     "bhatti ls": 100.0,
     "bhatti exec one -- true, without the API's part": 100.0,
+    "from bhatti import Sandbox, AsyncSandbox": 120.0,
 }
 """Whole processes, on a quiet machine."""
 
@@ -33,6 +34,7 @@ RATIOS = {"API: exec true": 2.0}
 IDLE_MIB = 80.0
 
 ONE = "bhatti exec one -- true"
+SDK = "from bhatti import Sandbox, AsyncSandbox"
 
 
 def command(*arguments: str) -> list[str]:
@@ -73,6 +75,7 @@ def process_rows(served: Daemon, client: Client) -> list[Row]:
     """Measure whole processes, and the API's part of `exec` next to each."""
     cases: dict[str, Case] = {
         "python -c pass": lambda: run(served, sys.executable, "-c", "pass"),
+        SDK: lambda: run(served, sys.executable, "-c", SDK),
         "bhatti --help": lambda: run(served, *command("--help")),
         "bhatti ls": lambda: run(served, *command("ls")),
         ONE: lambda: run(served, *command("exec", "one", "--", "true")),

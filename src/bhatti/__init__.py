@@ -1,7 +1,7 @@
 """bhatti: a Linux machine of its own for every AI coding agent.
 
-`from bhatti import Sandbox` is the SDK, described in docs/sdk.md. What is named here is imported on first use: the
-command line is this package too, and must not pay for what it does not need.
+`from bhatti import Sandbox`, or `AsyncSandbox`, is the SDK, described in docs/sdk.md. What is named here is imported on
+first use: the command line is this package too, and must not pay for what it does not need.
 """
 
 TYPE_CHECKING = False
@@ -9,11 +9,13 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from bhatti.errors import BhattiError as BhattiError
+    from bhatti.sdk.aio.sandbox import AsyncSandbox as AsyncSandbox
     from bhatti.sdk.results import CommandFailed as CommandFailed
     from bhatti.sdk.results import Result as Result
     from bhatti.sdk.sync.sandbox import Sandbox as Sandbox
 
 HOMES = {
+    "AsyncSandbox": "bhatti.sdk.aio.sandbox",
     "BhattiError": "bhatti.errors",
     "CommandFailed": "bhatti.sdk.results",
     "Result": "bhatti.sdk.results",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -18,6 +18,23 @@ Ev = TypeVar("Ev", bound=Event)
 
 JSON = ("Content-Type", "application/json")
 EVENTS = ("Accept", "application/x-ndjson")
+
+
+class EventReader(Generic[Ev]):
+    """Events out of the body of an answer."""
+
+    def __init__(self, event: type[Ev]) -> None:
+        self._event = event
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> Iterator[Ev]:
+        """Take a piece and yield the events that it completes; one of type `error` is raised as that error."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            said = decoded(line, self._event)
+            if said.type == "error":
+                raise from_body(0, ErrorBody(said.error or "", said.code or "internal", said.hint, None, said.kind))
+            yield said
 
 
 class Client:
@@ -59,15 +76,13 @@ class Client:
     ) -> Iterator[Ev]:
         """Call `operation` and yield its events as they come; an event of type `error` is raised as that error."""
         response = self._send(operation, request, parameters, EVENTS, query=query)
-        buffer = b""
+        reader = EventReader(event)
         for piece in response.pieces():
-            *lines, buffer = (buffer + piece).split(b"\n")
-            for line in lines:
-                said = decoded(line, event)
-                if said.type == "error":
-                    self.close()
-                    raise from_body(0, ErrorBody(said.error or "", said.code or "internal", said.hint, None, said.kind))
-                yield said
+            try:
+                yield from reader.feed(piece)
+            except BhattiError:
+                self.close()
+                raise
 
     def download(self, operation: Operation[None, object], query: dict[str, str], **parameters: str) -> Response:
         """Call `operation` and return its answer, whose body is yet to be read."""

@@ -4,6 +4,7 @@ Imports little on purpose: `bhatti exec` is a process that lives for some tens o
 what it imports. Errors are imported when there is one.
 """
 
+import contextlib
 import select
 import socket
 from collections.abc import Iterable, Iterator
@@ -53,6 +54,7 @@ class Connection:
         self.endpoint = endpoint
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
+        self._aborted = False
 
     def request(
         self, method: str, target: str, *, headers: Iterable[tuple[str, str]] = (), body: Body = None
@@ -63,20 +65,13 @@ class Connection:
         `connection-lost` if the daemon goes away in the middle). A request that a kept connection swallowed unheard
         is sent again only if it has no body.
         """
-        fields = [("Host", self.endpoint.authority), *headers]
-        if self.endpoint.key:
-            fields.append(("Authorization", f"Bearer {self.endpoint.key}"))
-        if isinstance(body, bytes):
-            fields.append(("Content-Length", str(len(body))))
-        elif body is not None and not any(name.lower() == "content-length" for name, _ in fields):
-            fields.append(("Transfer-Encoding", "chunked"))
-        head = request_head(method, target, fields)
+        head = head_of(self.endpoint, method, target, headers, body)
         reused = self._socket is not None
         try:
             return self._exchange(method, head, body)
         except (OSError, EOFError, ProtocolViolation) as err:
             self.close()
-            if reused and body is None and isinstance(err, (ConnectionError, EOFError)):
+            if reused and unheard(body, err):
                 return self.request(method, target, headers=headers)
             raise lost(self.endpoint, err) from err
 
@@ -98,6 +93,13 @@ class Connection:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def abort(self) -> None:
+        """End, from another thread, what this connection is used for: it fails there, now or when it begins."""
+        self._aborted = True
+        if (taken := self._socket) is not None:
+            with contextlib.suppress(OSError):
+                taken.shutdown(socket.SHUT_RDWR)
 
     def receive_into(self, parser: ResponseParser) -> list[bytes]:
         """Wait for bytes and return the pieces of body in them; raises `Unavailable` if the connection ends early."""
@@ -150,10 +152,12 @@ class Connection:
         return []
 
     def _opened(self) -> socket.socket:
-        if self._socket is not None and _has_news(self._socket):
+        if self._socket is not None and has_news(self._socket):
             self.close()  # an idle connection says one thing only: that the daemon has closed it
         if self._socket is None:
             self._socket = self._connect()
+        if self._aborted:
+            raise ConnectionAbortedError("it was called off")
         return self._socket
 
     def _connect(self) -> socket.socket:
@@ -175,6 +179,23 @@ class Connection:
                 raise
         opened.settimeout(self._timeout_s)
         return opened
+
+
+def head_of(endpoint: Endpoint, method: str, target: str, headers: Iterable[tuple[str, str]], body: object) -> bytes:
+    """Return the bytes of a request up to its body, which is sent as its type says; see `Connection.request`."""
+    fields = [("Host", endpoint.authority), *headers]
+    if endpoint.key:
+        fields.append(("Authorization", f"Bearer {endpoint.key}"))
+    if isinstance(body, bytes):
+        fields.append(("Content-Length", str(len(body))))
+    elif body is not None and not any(name.lower() == "content-length" for name, _ in fields):
+        fields.append(("Transfer-Encoding", "chunked"))
+    return request_head(method, target, fields)
+
+
+def unheard(body: object, err: Exception) -> bool:
+    """Say whether a request that failed on a kept connection may be sent again, on a new one."""
+    return body is None and isinstance(err, (ConnectionError, EOFError))
 
 
 def lost(endpoint: Endpoint, err: Exception) -> Exception:
@@ -200,7 +221,7 @@ def lost(endpoint: Endpoint, err: Exception) -> Exception:
     )
 
 
-def _has_news(sock: socket.socket) -> bool:
+def has_news(sock: socket.socket) -> bool:
     """Say whether there is something to read, or the end."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)

@@ -241,7 +241,7 @@ class Flows:
 
 def injected(files: Mapping[str, bytes | str] | None) -> list[types.FileInjection]:
     """Return the files that are to be there from the beginning."""
-    return [types.FileInjection(guest_path=path, content=as_bytes(data)) for path, data in (files or {}).items()]
+    return [types.FileInjection(guest_path=path, content=talks.as_bytes(data)) for path, data in (files or {}).items()]
 
 
 def exec_request(
@@ -265,11 +265,6 @@ def exec_request(
         max_output_bytes=max_output_bytes,
         detach=detach,
     )
-
-
-def as_bytes(data: bytes | str) -> bytes:
-    """Return text as UTF-8, and bytes as they are."""
-    return data.encode() if isinstance(data, str) else data
 
 
 def _mode(path: str) -> str:

@@ -1,7 +1,8 @@
 """What a call of the SDK does, without doing it: generators that yield what they need of the outside world.
 
-A driver (`sdk.sync.driver`) carries each step out, sends its outcome back into the generator, or throws the error in.
-What to ask, what the answer means and what may be asked again is decided here, and tested without a socket.
+A driver (`sdk.sync.driver`, `sdk.aio.driver`) carries each step out, sends its outcome back into the generator, or
+throws the error in. What to ask, what the answer means and what may be asked again is decided here, and tested
+without a socket.
 """
 
 from collections.abc import Callable, Generator
@@ -10,8 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from bhatti.errors import BhattiError, Busy, Unavailable
+from bhatti.http1 import Head
 from bhatti.operations.operation import Operation
 from bhatti.sdk.client import JSON, decoded, refusal
+from bhatti.sdk.endpoint import Endpoint
 
 T = TypeVar("T")
 Req = TypeVar("Req")
@@ -98,6 +101,11 @@ def exchanged(exchange: Exchange) -> Steps[Reply]:
                 raise
         yield Pause(pause_s)
     return (yield from _attempt(exchange))
+
+
+def replied(endpoint: Endpoint, head: Head, body: bytes) -> Reply:
+    """Return the outcome of an exchange."""
+    return Reply(status=head.status, reason=head.reason, headers=dict(head.headers), body=body, whom=str(endpoint))
 
 
 def _attempt(exchange: Exchange) -> Steps[Reply]:

@@ -7,7 +7,7 @@ values.
 
 import codecs
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 from urllib.parse import urlencode
 
@@ -45,6 +45,11 @@ def terminal_query(
 def shown(command: str | Sequence[str]) -> str:
     """Return `command` for people to read."""
     return command if isinstance(command, str) else " ".join(command)
+
+
+def as_bytes(data: bytes | str) -> bytes:
+    """Return text as UTF-8, and bytes as they are."""
+    return data.encode() if isinstance(data, str) else data
 
 
 def lost(what: str, err: Exception) -> Unavailable:
@@ -143,7 +148,14 @@ def pieces(stdin: bytes | str | Iterable[bytes] | None, interactive: bool) -> It
     """Return a command's input in pieces: none at all without `stdin`, or None if it comes by `write`."""
     if stdin is None:
         return None if interactive else ()
-    return (stdin,) if isinstance(stdin, bytes) else (stdin.encode(),) if isinstance(stdin, str) else stdin
+    return (as_bytes(stdin),) if isinstance(stdin, bytes | str) else stdin
+
+
+def fed(talk: CommandTalk, given: Iterable[bytes]) -> Iterator[Message]:
+    """Yield the messages that give a command its whole input."""
+    for piece in given:
+        yield from talk.input(piece)
+    yield talk.end_of_input()
 
 
 class Collector:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from bhatti.sdk.connection import Connection, Response
 from bhatti.sdk.endpoint import Endpoint
-from bhatti.sdk.steps import Exchange, Pause, Reply, Step, Steps
+from bhatti.sdk.steps import Exchange, Pause, Reply, Step, Steps, replied
 from bhatti.sdk.transfer import packed, packed_by_a_stranger, pieces_of
 from bhatti.trees.unpacking import unpack
 
@@ -63,7 +63,7 @@ class Driver:
     def _exchange(self, exchange: Exchange) -> Reply:
         connection = self._taken()
         try:
-            reply = _answered(connection, exchange)
+            reply = answered(connection, exchange)
         except BaseException:
             # Interrupted in the middle: leaving is what tells the daemon to end what it was doing for us.
             connection.close()
@@ -78,7 +78,8 @@ class Driver:
             return Connection(self.endpoint)
 
 
-def _answered(connection: Connection, exchange: Exchange) -> Reply:
+def answered(connection: Connection, exchange: Exchange) -> Reply:
+    """Send a request and return the answer, over a connection that is closed if that fails."""
     headers = list(exchange.headers)
     if exchange.source is None or exchange.tree:
         whole = exchange.body if exchange.source is None else packed(exchange.source)
@@ -95,13 +96,7 @@ def _answered(connection: Connection, exchange: Exchange) -> Reply:
         content = _unpacked(response, exchange.sink or "")
     else:
         content = _saved(response, exchange.sink or "") if sunk else response.read()
-    return Reply(
-        status=head.status,
-        reason=head.reason,
-        headers=dict(head.headers),
-        body=content,
-        whom=str(connection.endpoint),
-    )
+    return replied(connection.endpoint, head, content)
 
 
 def _saved(response: Response, path: str) -> bytes:

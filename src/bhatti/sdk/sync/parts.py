@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 
 from bhatti.operations import types
-from bhatti.sdk.flows import Entries, Flows, Listening, as_bytes
+from bhatti.sdk.flows import Entries, Flows, Listening
 from bhatti.sdk.forwarding import Forward
 from bhatti.sdk.results import FileStat
 from bhatti.sdk.sync.driver import Driver
 from bhatti.sdk.sync.streams import Terminal
 from bhatti.sdk.sync.watch import Watch
-from bhatti.sdk.talks import TerminalTalk, terminal_query
+from bhatti.sdk.talks import TerminalTalk, as_bytes, terminal_query
 
 Local = str | os.PathLike[str]
 """A path of this machine."""

@@ -10,6 +10,7 @@ from typing import Self
 from bhatti.operations import types
 from bhatti.sdk import flows
 from bhatti.sdk.endpoint import find
+from bhatti.sdk.facts import SandboxFacts
 from bhatti.sdk.flows import Checkpoints, Env, Flows, exec_request, injected
 from bhatti.sdk.results import HttpAnswer, Result, Spawned
 from bhatti.sdk.sync.driver import Driver
@@ -18,7 +19,7 @@ from bhatti.sdk.sync.streams import Command
 from bhatti.sdk.talks import Collector, CommandTalk, pieces
 
 
-class Sandbox:
+class Sandbox(SandboxFacts):
     """A sandbox. Made by `create`, found by `connect` or `list`; may be used by several threads at once.
 
     As a block, a sandbox that `create` or `fork` made is destroyed at the end, however that comes:
@@ -132,24 +133,6 @@ class Sandbox:
                 self.destroy()
         finally:
             self.close()
-
-    def __repr__(self) -> str:
-        return f"<Sandbox {self.name} ({self.info.status})>"
-
-    @property
-    def id(self) -> str:
-        """Its id, which never changes."""
-        return self._flows.info.id
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._flows.info.name
-
-    @property
-    def info(self) -> types.Sandbox:
-        """All that was known of it when it was last asked; `inspect` asks again."""
-        return self._flows.info
 
     def inspect(self) -> types.Sandbox:
         """Return how it is now: status, temperature, address, cause of death.

@@ -1,107 +1,43 @@
 """Conversations with commands and terminals, for threads."""
 
-import contextlib
 import select
-from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
+from bhatti.sdk.duplex import Duplex
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.sdk.execution import conversation
+from bhatti.sdk.facts import CommandFacts, TerminalFacts
 from bhatti.sdk.results import Output
-from bhatti.sdk.talks import CommandTalk, Message, TerminalTalk, lost
-from bhatti.sdk.websocket import CLOSE, PING, PONG, FrameReader, SocketViolation, frame
-
-RECEIVE_BYTES = 256 << 10
-
-HIGH_WATER_BYTES = 1 << 20
-"""With this much waiting to be sent, no more input is taken from where it comes from."""
+from bhatti.sdk.talks import CommandTalk, Message, TerminalTalk, as_bytes, fed, lost
+from bhatti.sdk.websocket import SocketViolation
 
 
-class Socket:
-    """A WebSocket that never deadlocks: while it waits for one direction it serves the other."""
+class Socket(Duplex):
+    """A conversation with the daemon, waited for by blocking."""
 
     def __init__(self, endpoint: Endpoint, target: str) -> None:
-        self._socket, rest = conversation(endpoint, target)
-        self._socket.setblocking(False)
-        self._reader = FrameReader(rest)
-        self._came: deque[Message] = deque()
-        self._end: str | None = None
-        self._out = bytearray()
-        self._supply: Iterator[Message] | None = None
+        super().__init__(*conversation(endpoint, target))
         self._poll = select.poll()
-        self._deliver()
-
-    def supply(self, messages: Iterator[Message]) -> None:
-        """Send `messages`, taken as the other side takes them, while others are waited for."""
-        self._supply = messages
 
     def send(self, *messages: Message) -> None:
         """Send messages; returns when they have left, or nobody takes them any more. What comes meanwhile is kept."""
-        for opcode, payload in messages:
-            self._out += frame(opcode, payload)
-        while self._out and self._end is None:
+        self._put(messages)
+        while self._sending:
             self._exchange()
 
     def receive(self) -> Message:
         """Return the next message; raises `OSError` or `EOFError` when the connection ends without one."""
-        while not self._came:
-            if self._end is not None:
-                raise EOFError(self._end)
+        while (message := self._next()) is None:
             self._exchange()
-        return self._came.popleft()
-
-    def close(self) -> None:
-        """Leave: the daemon ends what this conversation was about, unless that is a terminal."""
-        self._socket.close()
+        return message
 
     def _exchange(self) -> None:
         """Wait until something can be read or sent, and do that."""
-        self._refill()
-        self._poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._out else 0))
+        self._poll.register(self._socket, self._wanted())
         for _, events in self._poll.poll():
-            if events & select.POLLOUT:
-                self._flush()
-            if events & ~select.POLLOUT:
-                with contextlib.suppress(BlockingIOError):
-                    self._take(self._socket.recv(RECEIVE_BYTES))
-
-    def _refill(self) -> None:
-        while self._supply is not None and len(self._out) < HIGH_WATER_BYTES:
-            message = next(self._supply, None)
-            if message is None:
-                self._supply = None
-            else:
-                self._out += frame(*message)
-
-    def _flush(self) -> None:
-        try:
-            sent = self._socket.send(self._out)
-        except BlockingIOError:
-            return
-        except (BrokenPipeError, ConnectionResetError):
-            self._out.clear()  # the reading side hears of it, after what the daemon had still to say
-            self._supply = None
-            return
-        del self._out[:sent]
-
-    def _take(self, data: bytes) -> None:
-        if data:
-            self._reader.feed(data)
-            self._deliver()
-        elif self._end is None:
-            self._end = "the daemon closed the connection"
-
-    def _deliver(self) -> None:
-        for opcode, payload in self._reader.messages():
-            if opcode == PING:
-                self._out += frame(PONG, payload)
-            elif opcode == CLOSE:
-                # Kept for later: the last messages came with it, and are yet to be received.
-                self._end = payload[2:].decode(errors="replace") or "the daemon closed the connection"
-            elif opcode != PONG:
-                self._came.append((opcode, payload))
+            self._serve(events)
 
 
 class _Stream:
@@ -157,7 +93,7 @@ class _Stream:
                 self.close()
 
 
-class Command(_Stream):
+class Command(_Stream, CommandFacts):
     """A running command: iterate over its output as it comes.
 
     It ends, with all it has started, at the end of its block, or, without one, when nobody has this object any more.
@@ -188,19 +124,9 @@ class Command(_Stream):
                 return output
         raise StopIteration
 
-    @property
-    def exit_code(self) -> int | None:
-        """Its exit code, as a shell would have it; None while it runs."""
-        return self._talk.exit_code
-
-    @property
-    def reason(self) -> str:
-        """Why it ended: `exited`, `signalled`, `timeout`, `killed`, `oom`; nothing while it runs."""
-        return self._talk.reason
-
     def write(self, data: bytes | str) -> None:
         """Give it input. Returns when the daemon has taken it; needs `stream(…, interactive=True)`."""
-        self._send(*self._talk.input(data.encode() if isinstance(data, str) else data))
+        self._send(*self._talk.input(as_bytes(data)))
 
     def close_stdin(self) -> None:
         """Tell it that there is no more input."""
@@ -213,10 +139,10 @@ class Command(_Stream):
     def _began(self, opened: Socket) -> None:
         super()._began(opened)
         if self._stdin is not None:
-            opened.supply(_input(self._talk, self._stdin))
+            opened.supply(fed(self._talk, self._stdin))
 
 
-class Terminal(_Stream):
+class Terminal(_Stream, TerminalFacts):
     """A terminal: what its program writes comes by `read` or iteration; `write` types.
 
     Leaving detaches: the session lives on, and `sessions.attach` comes back to it.
@@ -241,21 +167,6 @@ class Terminal(_Stream):
             self._opened()
         return self._talk.session_id
 
-    @property
-    def offset(self) -> int:
-        """How many bytes the terminal had produced at the end of what was read: where to go on later."""
-        return self._talk.offset
-
-    @property
-    def gap(self) -> int:
-        """How many bytes were asked for with `since` and are kept no more."""
-        return self._talk.gap
-
-    @property
-    def exit_code(self) -> int | None:
-        """The exit code of its program; None while it runs."""
-        return self._talk.exit_code
-
     def read(self) -> bytes | None:
         """Return what came next, None at the end of the program."""
         while not self._talk.done:
@@ -265,7 +176,7 @@ class Terminal(_Stream):
 
     def write(self, data: bytes | str) -> None:
         """Type something."""
-        self._send(*self._talk.typed(data.encode() if isinstance(data, str) else data))
+        self._send(*self._talk.typed(as_bytes(data)))
 
     def resize(self, rows: int, cols: int) -> None:
         """Give it another size."""
@@ -275,9 +186,3 @@ class Terminal(_Stream):
         super()._began(opened)
         while not self._talk.begun:
             self._received()
-
-
-def _input(talk: CommandTalk, pieces: Iterable[bytes]) -> Iterator[Message]:
-    for piece in pieces:
-        yield from talk.input(piece)
-    yield talk.end_of_input()

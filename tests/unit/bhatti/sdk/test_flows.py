@@ -8,7 +8,7 @@ import pytest
 from bhatti.errors import InvalidRequest
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.operations import types
-from bhatti.sdk.flows import Flows, as_bytes, exec_request, injected
+from bhatti.sdk.flows import Flows, exec_request, injected
 from bhatti.sdk.steps import Exchange, Local, Reply, Steps
 
 INFO = types.Sandbox(
@@ -84,6 +84,5 @@ def test_a_request_keeps_to_its_port() -> None:
 
 
 def test_what_is_sent_is_bytes() -> None:
-    assert as_bytes("é") == "é".encode()
     assert injected({"/a": "b"}) == [types.FileInjection(guest_path="/a", content=b"b")]
     assert exec_request("x", timeout=2).timeout_sec == 2

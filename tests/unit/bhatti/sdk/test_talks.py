@@ -10,6 +10,8 @@ from bhatti.sdk.talks import (
     CommandTalk,
     TerminalTalk,
     argv,
+    as_bytes,
+    fed,
     lost,
     pieces,
     shown,
@@ -67,6 +69,12 @@ def test_input_is_nothing_something_or_yet_to_come() -> None:
     assert pieces(None, interactive=False) == ()
     assert pieces("é", interactive=False) == ("é".encode(),)
     assert pieces(b"b", interactive=False) == (b"b",)
+
+
+def test_input_ends_with_its_end() -> None:
+    command = talk()
+    assert list(fed(command, (b"a", b"b"))) == [*command.input(b"a"), *command.input(b"b"), command.end_of_input()]
+    assert as_bytes("é") == as_bytes("é".encode())
 
 
 def test_a_collector_keeps_each_stream_to_its_limit() -> None:
