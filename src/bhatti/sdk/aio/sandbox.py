@@ -119,9 +119,9 @@ class AsyncSandbox(SandboxFacts):
         """Return how it is now: status, temperature, address, cause of death."""
         return await self._driver.run(self._flows.inspect())
 
-    async def stop(self) -> types.Sandbox:
+    async def stop(self, *, memory: bool | None = None) -> types.Sandbox:
         """Put it to sleep: its memory goes to the disk, its process ends. The next call into it wakes it."""
-        return await self._driver.run(self._flows.stop())
+        return await self._driver.run(self._flows.stop(memory))
 
     async def start(self) -> types.Sandbox:
         """Wake it, every process where it was; or boot it, if that cannot be: `how` and `why` of the answer say it."""
