@@ -123,6 +123,18 @@ def test_a_sandbox_half_woken_is_asleep_or_awake(virtual: Daemon) -> None:
     check_nothing_lost_nothing_left(virtual)
 
 
+def test_a_paused_sandbox_is_paused_still_and_woken_by_a_call(virtual: Daemon) -> None:
+    virtual.out("pause", "one")
+    before = json.loads(virtual.out("inspect", "one", "--json"))
+    kill(virtual)
+    virtual.start()
+    shown = json.loads(virtual.out("inspect", "one", "--json"))
+    assert (shown["status"], shown["thermal"]) == ("running", "warm")
+    assert shown["engine_meta"] == before["engine_meta"]
+    check_nothing_lost_nothing_left(virtual)
+    assert json.loads(virtual.out("inspect", "one", "--json"))["thermal"] == "hot"
+
+
 def test_forks_that_are_ready_go_with_the_daemon_and_those_that_were_taken_stay(virtual: Daemon) -> None:
     virtual.out("create", "two", "--memory", "256")
     deadline = time.monotonic() + 60

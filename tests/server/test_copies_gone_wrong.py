@@ -15,6 +15,9 @@ import pytest
 from tests.daemons import Daemon, error_of
 from tests.serving import short_directory
 
+from bhatti.net.instance import instance_of
+from bhatti.net.tap import taps_of
+
 pytestmark = [
     pytest.mark.vm,
     pytest.mark.timeout(180),
@@ -113,6 +116,33 @@ def test_a_full_disk_ends_a_copy_and_costs_nothing(virtual: Daemon, mib: int) ->
         assert error_of(virtual.bhatti("fork", "one", "two", "--json")) == (74, "out-of-space")
         if mib < 150:
             assert error_of(virtual.bhatti("checkpoint", "create", "one", "kept", "--json")) == (74, "out-of-space")
+
+
+def test_a_stop_on_a_full_disk_fails_and_what_was_on_the_disk_is_there(virtual: Daemon) -> None:
+    """The guest itself may die of it, of the first page that it touches anew: then that is the cause."""
+    virtual.out("exec", "one", "--", "sh", "-c", "echo on disk > /workspace/kept; sync")
+    with only_left(virtual, 0):
+        code = error_of(virtual.bhatti("stop", "one", "--json"))[1]
+        assert code in ("out-of-space", "save-failed", "died-stopping", "illegal-transition"), code
+        shown = json.loads(virtual.out("inspect", "one", "--json"))
+    if shown["status"] == "failed":
+        assert shown["cause"]["kind"] == "disk-full"
+        assert virtual.out("start", "one").startswith(b"disk-boot: ")
+    assert virtual.out("exec", "-n", "one", "--", "cat", "/workspace/kept") == b"on disk\n"
+    assert virtual.out("stop", "one") == b"stopped\n"
+
+
+def test_a_tap_that_was_removed_by_hand_is_there_again_after_a_sleep(virtual: Daemon) -> None:
+    virtual.out("exec", "one", "--", "sh", "-c", "echo in memory > /dev/shm/kept")
+    instance = instance_of(virtual.directory)
+    (tap,) = taps_of(instance)
+    subprocess.run(["ip", "link", "delete", tap], check=True)
+    code = error_of(virtual.bhatti("exec", "--json", "--timeout", "5", "one", "--", "true"))[1]
+    assert code in ("guest-unreachable", "guest-timeout", "connection-lost"), code
+    assert virtual.out("stop", "one") == b"stopped\n"
+    assert virtual.out("start", "one").startswith(b"restored")
+    assert list(taps_of(instance)) == [tap]
+    assert virtual.out("exec", "-n", "one", "--", "cat", "/dev/shm/kept") == b"in memory\n"
 
 
 def test_a_fork_whose_qemu_is_killed_while_it_loads_is_undone(virtual: Daemon, home: Path) -> None:

@@ -57,6 +57,10 @@ async def test_fifty_mixed_operations_on_five_sandboxes_all_end(served: Daemon) 
                 ("POST", "/sandboxes", {"name": name}),
                 ("DELETE", f"/sandboxes/{name}", None),
                 ("POST", f"/sandboxes/{name}/exec", {"cmd": ["true"]}),
+                ("POST", f"/sandboxes/{name}/stop", None),
+                ("POST", f"/sandboxes/{name}/start", None),
+                ("POST", f"/sandboxes/{name}/pause", None),
+                ("POST", f"/sandboxes/{name}/fork", {}),
                 ("GET", f"/sandboxes/{name}", None),
                 ("GET", "/sandboxes", None),
             ]
@@ -75,7 +79,7 @@ async def test_fifty_mixed_operations_on_five_sandboxes_all_end(served: Daemon) 
     assert outcomes.total() == 50
     with served.client() as client:
         left = client.call(table.SANDBOX_LIST)
-    assert {sandbox.status for sandbox in left} <= {"running"}
+    assert {sandbox.status for sandbox in left} <= {"running", "stopped"}
     assert served.machines() == sorted(sandbox.id for sandbox in left)
     for sandbox in left:
         served.out("rm", sandbox.id)

@@ -159,6 +159,58 @@ def test_many_commands_at_once_do_not_meet(virtual: Daemon) -> None:
     assert [process.communicate(timeout=60)[0] for process in processes] == [f"{n}\n".encode() for n in range(8)]
 
 
+async def test_two_starts_at_once_are_one_and_a_call_during_a_stop_is_answered(
+    virtual: Daemon, http: aiohttp.ClientSession
+) -> None:
+    outcomes: list[str] = []
+
+    async def post(path: str) -> None:
+        async with http.post(f"/sandboxes/one/{path}", json={"cmd": ["true"]} if path == "exec" else None) as response:
+            answer = await response.json()
+            outcomes.append(f"{path} {answer.get('code', response.status)}")
+
+    async with anyio.create_task_group() as tasks:
+        for path in ("stop", "exec", "exec"):
+            tasks.start_soon(post, path)
+    assert sorted(outcomes) == ["exec 200", "exec 200", "stop 200"]
+    outcomes.clear()
+    await post("stop")  # a call that came late has woken it
+    outcomes.clear()
+    async with anyio.create_task_group() as tasks:
+        for path in ("start", "start"):
+            tasks.start_soon(post, path)
+    assert "start 200" in outcomes
+    assert set(outcomes) <= {"start 200", "start busy", "start illegal-transition"}
+    assert outcomes.count("start 200") == 1
+
+
+async def test_ten_created_at_once_all_answer_as_themselves(virtual: Daemon, http: aiohttp.ClientSession) -> None:
+    deadline = time.monotonic() + 120
+    while not list(virtual.directory.glob("golden/*/snapshot.json")):
+        assert time.monotonic() < deadline
+        await anyio.sleep(0.1)  # nothing tells when it is there
+    names = [f"many-{number}" for number in range(10)]
+    said: dict[str, str] = {}
+
+    async def make(name: str) -> None:
+        async with http.post("/sandboxes", json={"name": name, "memory_mb": 256}) as response:
+            assert response.status == 201, await response.text()
+            made = await response.json()
+        async with http.post(f"/sandboxes/{name}/exec", json={"cmd": ["hostname"]}) as response:
+            said[(await response.json())["stdout"].strip()] = made["ip"]
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(make, name)
+        assert sorted(said) == names
+        assert len(set(said.values())) == 10
+    finally:
+        for name in names:
+            async with http.delete(f"/sandboxes/{name}") as response:
+                assert response.status in (200, 204, 404)
+
+
 def test_the_list_of_bad_input(virtual: Daemon) -> None:
     for arguments, expected in (
         (["create", "one", "--json"], (5, "name-taken")),

@@ -91,8 +91,9 @@ def not_running(record: Record) -> Conflict:
             hint=f"`bhatti inspect {record.name}` shows its last words; `bhatti rm {record.name}` removes it",
             code="not-running",
         )
+    state = "running, but not to be used now" if record.status is Status.RUNNING else f"{record.status}, not running"
     return Conflict(
-        f"sandbox {record.name!r} is {record.status}, not running",
+        f"sandbox {record.name!r} is {state}",
         hint=f"`bhatti inspect {record.name}` shows how it is",
         code="not-running",
     )

@@ -54,7 +54,12 @@ class SleepingVm(Vm):
     async def stop(self, *, memory: bool) -> None:
         """End the process; with `memory`, so that `start` goes on where it was."""
         with anyio.CancelScope(shield=True), disk_errors_explained(self.files.directory):
-            await self._note(phase=Phase.STOPPING)
+            before = self.record
+            try:
+                await self._note(phase=Phase.STOPPING)
+            except OSError:
+                self.record = before  # nothing has been begun
+                raise
             if memory:
                 await self._suspend()
             else:
@@ -133,22 +138,28 @@ class SleepingVm(Vm):
             await anyio.to_thread.run_sync(self._drop_old_snapshot)
             assert self._monitor is not None
             await migration.save_state(self._monitor, self.files.state, with_memory=frame.private)
-        except BhattiError as error:
+            # While the machine can still go on: without its manifest, all of its memory would be lost.
+            await anyio.to_thread.run_sync(snapshot.keep_room, self.files.directory)
+        except (BhattiError, OSError) as error:
             await self._survive(error)
             if self.record.phase is Phase.FAILED:
                 raise EngineFailure(
-                    f"sandbox {self.spec.name!r} died while it was stopped: {error.message}",
+                    f"sandbox {self.spec.name!r} died while it was stopped: {error}",
                     hint="start it: its disk is as the guest last wrote it",
                     code="died-stopping",
                 ) from error
             raise
         await self._let_go()
         manifest = await anyio.to_thread.run_sync(self._seal_snapshot)
-        await self._note(phase=Phase.STOPPED, pid=0, no_memory="")
+        try:
+            await self._note(phase=Phase.STOPPED, pid=0, no_memory="")
+        except OSError as error:
+            # The manifest is what counts: the next engine comes to the same end by itself.
+            log.warning("sandbox %s: it could not be written down that it is stopped: %s", self.spec.id, error)
         if manifest.memory is not None:
             self._sum = BackgroundSum(manifest.memory)
 
-    async def _survive(self, error: BhattiError) -> None:
+    async def _survive(self, error: Exception) -> None:
         """After a stop that failed, let the machine go on, or find out what it died of."""
         assert self._process is not None
         with anyio.move_on_after(LAST_GASP_S):
@@ -157,14 +168,15 @@ class SleepingVm(Vm):
         if self._process.exit is None:
             await self._undo_stop()
         await self._post_mortem_done()
-        log.warning("sandbox %s could not be stopped: %s", self.spec.id, error.message)
+        log.warning("sandbox %s could not be stopped: %s", self.spec.id, error)
 
     async def _undo_stop(self) -> None:
         """Let a machine run on whose stop was not finished; its guest has lost some time."""
+        await anyio.to_thread.run_sync(snapshot.give_room_back, self.files.directory)
         await migration.finalized(self._tell)  # whoever began to save its state may have died meanwhile
         await self._run()
-        await self._note(phase=Phase.RUNNING)
         await self._tell_time_if_possible()
+        await self._note(phase=Phase.RUNNING)
 
     def _drop_old_snapshot(self) -> None:
         snapshot.discard(self.files.directory)

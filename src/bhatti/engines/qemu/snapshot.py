@@ -22,6 +22,7 @@ from bhatti.images.artefacts import file_sha256, sync_directory, write_durably
 MANIFEST_FILE = "snapshot.json"
 SPENT_FILE = "snapshot.spent"
 SUM_FILE = "ram.sum"
+ROOM_FILE = "snapshot.room"
 FORMAT = 1
 """Rises when an older bhatti could misread what is written."""
 
@@ -107,8 +108,27 @@ def make_manifest(host: QemuHost, record: MachineRecord, *, state: Path, memory:
     )
 
 
+ROOM_BYTES = 128 << 10
+"""More than a manifest and a record take together."""
+
+
+def keep_room(directory: Path) -> None:
+    """See to it that `write_manifest` finds room, however full the disk is by then. Blocks; raises `OSError`."""
+    file = os.open(directory / ROOM_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, ROOM_BYTES)
+    finally:
+        os.close(file)
+
+
+def give_room_back(directory: Path) -> None:
+    """Free what `keep_room` has kept, if anything."""
+    (directory / ROOM_FILE).unlink(missing_ok=True)
+
+
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Make the snapshot exist, durably; what it names must be durable before."""
+    give_room_back(directory)
     write_durably(directory / MANIFEST_FILE, msgspec.json.encode(manifest), mode=0o600)
 
 

@@ -1,5 +1,6 @@
 """Pausing, stopping and starting machines whose guest only halts; what a real guest makes of it is in conformance."""
 
+import errno
 import os
 import resource
 import signal
@@ -11,14 +12,14 @@ import pytest
 from tests.unit.bhatti.engines.qemu.stub import SPEC, nothing_is_left, opened
 
 from bhatti.engines.base import Machine
-from bhatti.engines.qemu import migration, snapshot
+from bhatti.engines.qemu import migration, snapshot, vm
 from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.process import identify
 from bhatti.engines.qemu.qmp import Monitor
-from bhatti.engines.qemu.record import Phase, read_record, write_record
+from bhatti.engines.qemu.record import MachineRecord, Phase, read_record, write_record
 from bhatti.engines.qemu.settings import QemuSettings
-from bhatti.errors import Conflict, EngineFailure
+from bhatti.errors import Conflict, EngineFailure, OutOfSpace
 from bhatti.model.sandbox import Status, Temperature
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("qemu", "nobody_waits_for_the_agent")]
@@ -158,11 +159,14 @@ def _flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def _other_version(directory: Path) -> None:
-    manifest = snapshot.read_manifest(directory)
-    assert isinstance(manifest, snapshot.Manifest)
-    maker = msgspec.structs.replace(manifest.maker, version="6.0.0")
-    snapshot.write_manifest(directory, msgspec.structs.replace(manifest, maker=maker))
+def _made_by(**changes: str) -> Damage:
+    def change(directory: Path) -> None:
+        manifest = snapshot.read_manifest(directory)
+        assert isinstance(manifest, snapshot.Manifest)
+        maker = msgspec.structs.replace(manifest.maker, **changes)
+        snapshot.write_manifest(directory, msgspec.structs.replace(manifest, maker=maker))
+
+    return change
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
@@ -174,7 +178,8 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "disk written to": (lambda at: os.utime(at / "layer.ext4"), "was changed since"),
     "manifest cut": (lambda at: os.truncate(at / snapshot.MANIFEST_FILE, 40), "damaged"),
     "manifest missing": (lambda at: (at / snapshot.MANIFEST_FILE).unlink(), "has no memory snapshot"),
-    "other version": (_other_version, "version 6.0.0"),
+    "other version": (_made_by(version="6.0.0"), "version 6.0.0"),
+    "other processor": (_made_by(processor="another"), "processor another"),
 }
 
 
@@ -264,6 +269,25 @@ async def test_a_qemu_killed_while_it_saves_has_failed_and_boots_from_disk(
     assert "it had died (qemu was killed by SIGKILL)" in started.why
 
 
+async def test_a_qemu_killed_while_it_is_paused_has_failed_and_boots_from_disk(
+    engine: QemuEngine, made: Machine
+) -> None:
+    await engine.pause("s1")
+    process = engine._machines["s1"]._process
+    assert process is not None
+    os.kill(process.identity.pid, signal.SIGKILL)
+    await process.wait()
+    dead = await engine.status("s1")
+    assert (dead.status, dead.temperature) == (Status.FAILED, Temperature.COLD)
+    assert dead.cause is not None
+    assert "SIGKILL" in dead.cause.detail
+    with pytest.raises(Conflict) as caught:
+        await engine.resume("s1")
+    assert caught.value.code == "not-running"
+    started = await engine.start("s1")
+    assert (started.how, started.temperature) == ("disk-boot", Temperature.HOT)
+
+
 async def test_a_qemu_killed_while_it_loads_leads_to_a_boot_from_disk(
     engine: QemuEngine, made: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,6 +317,45 @@ async def test_a_full_disk_leaves_the_machine_running(engine: QemuEngine, made: 
     assert await engine.status("s1") == made
     resource.prlimit(made.pid, resource.RLIMIT_FSIZE, limits)
     assert (await engine.stop("s1")).status is Status.STOPPED
+
+
+@pytest.mark.parametrize("step", ["keep_room", "discard"])
+async def test_a_disk_that_is_full_in_the_middle_of_a_stop_leaves_the_machine_running(
+    engine: QemuEngine, made: Machine, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def full(directory: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(snapshot, step, full)
+        with pytest.raises(OutOfSpace):
+            await engine.stop("s1")
+    assert await engine.status("s1") == made
+    assert engine.link("s1") is engine._machines["s1"]._link
+    assert (await engine.stop("s1")).status is Status.STOPPED
+    assert not (files(engine) / snapshot.ROOM_FILE).exists()
+
+
+@pytest.mark.parametrize("phase", [Phase.STOPPING, Phase.STOPPED])
+async def test_a_record_that_cannot_be_written_does_not_change_what_is_so(
+    engine: QemuEngine, made: Machine, monkeypatch: pytest.MonkeyPatch, phase: Phase
+) -> None:
+    def write(directory: Path, record: MachineRecord) -> None:
+        if record.phase is phase:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_record(directory, record)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(vm, "write_record", write)
+        if phase is Phase.STOPPING:
+            with pytest.raises(OutOfSpace):
+                await engine.stop("s1")
+            assert await engine.status("s1") == made
+            assert engine.link("s1") is engine._machines["s1"]._link
+        else:
+            assert (await engine.stop("s1")).status is Status.STOPPED
+    if phase is Phase.STOPPED:
+        assert (await engine.start("s1", require_memory=True)).how == "restored"
 
 
 async def test_a_probe_loads_the_snapshot_and_changes_nothing(engine: QemuEngine, made: Machine) -> None:
