@@ -4,6 +4,7 @@
 It is recognised here when it has no options, and runs the same code that `commands.execute` runs.
 """
 
+import os
 import sys
 
 
@@ -33,6 +34,10 @@ def run(arguments: list[str]) -> int:
         from bhatti.sdk.endpoint import find
 
         return run_command(find(), plain[0], {"cmd": plain[1:]})
+    if "_BHATTI_COMPLETE" in os.environ:
+        from bhatti.cli.completion import complete
+
+        return complete()
     from bhatti.cli.root import invoke
 
     return invoke(arguments)
@@ -54,8 +59,6 @@ def _own(arguments: list[str]) -> list[str]:
 
 
 def _forget_stdout() -> None:
-    import os
-
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

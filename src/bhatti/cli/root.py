@@ -4,6 +4,10 @@ import importlib
 
 import click
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module below `commands`, what `bhatti --help` says of it)
     "create": ("sandbox", "Make a sandbox."),
@@ -34,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("system", "Say what this machine can do and what it lacks."),
     "version": ("system", "Say which client and which daemon this is."),
     "config": ("system", "Show the settings and where they are kept."),
+    "completion": ("completion", "Print what makes bash, zsh or fish complete commands and names."),
     "serve": ("serve", "Run the daemon."),
 }
 
@@ -70,6 +75,13 @@ class Lazy(click.Group):
         module = importlib.import_module(f"bhatti.cli.commands.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.COMMANDS[cmd_name]
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Return the commands that begin so, without importing any of them."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any of them."""
