@@ -18,7 +18,7 @@ test: ## run every test, real virtual machines included (TESTS=path or -k to cho
 	$(PYTHON) -m bhatti image build
 	$(PYTHON) -m pytest $(TESTS)
 
-check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/api.md is not stale
+check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/api.md and docs/cli.md are not stale
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -26,6 +26,7 @@ check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/api.m
 	.venv/bin/lint-imports --no-cache
 	$(PYTHON) scripts/tests_mirror_src.py
 	$(PYTHON) scripts/api_page.py --check
+	$(PYTHON) scripts/cli_page.py --check
 
 bench: setup ## measure; prints the tables of docs/performance.md (SECTIONS="wire boot" to choose)
 	$(PYTHON) -m bench $(SECTIONS)

@@ -171,19 +171,29 @@ def load(
 
     Raises `InvalidRequest` (code `bad-setting`) that names the file, variable or flag at fault.
     """
-    found: dict[str, object] = {}
+    return _settings({key: value for _, key, value in _given(flags, env, files)}, env)
+
+
+def origins(env: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return where each setting that is not the default comes from: a file or a variable. Raises as `load` does."""
+    return {key: origin for origin, key, _ in _given((), env, None)}
+
+
+def _given(
+    flags: Iterable[str], env: Mapping[str, str], files: Iterable[Path] | None
+) -> Iterator[tuple[str, str, object]]:
+    """Yield origin, key and value of all that is set, the weaker first."""
     for path in config_files(env) if files is None else files:
         for key, value in _from_file(path):
-            found[key] = _checked(str(path), key, value)
+            yield str(path), key, _checked(str(path), key, value)
     for key, field_type in FIELDS.items():
         if (variable := variable_of(key)) in env:
-            found[key] = _checked(variable, key, _from_text(field_type, env[variable]))
+            yield variable, key, _checked(variable, key, _from_text(field_type, env[variable]))
     for flag in flags:
         key, equals, text = flag.partition("=")
         if not equals:
             raise _bad("the command line", f"{flag!r} is not key=value")
-        found[key] = _checked(f"--set {key}", key, _from_text(FIELDS.get(key), text))
-    return _settings(found, env)
+        yield f"--set {key}", key, _checked(f"--set {key}", key, _from_text(FIELDS.get(key), text))
 
 
 def variable_of(key: str) -> str:

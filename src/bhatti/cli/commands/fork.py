@@ -64,13 +64,15 @@ def create(sandbox: str, name: str, as_json: bool) -> None:
 @checkpoint.command()
 @click.argument("sandbox")
 @json_option
-def ls(sandbox: str, as_json: bool) -> None:
+@quiet_option
+def ls(sandbox: str, as_json: bool, quiet: bool) -> None:
     """List the checkpoints of a sandbox, oldest first.
 
     Example: bhatti checkpoint ls agent-1
     """
     found = client().call(table.CHECKPOINT_LIST, id=sandbox)
-    listed(found, ("NAME", "AGE", "SIZE", "STATE"), _row, as_json=as_json)
+    headings = ("NAME", "AGE", "SIZE", "STATE")
+    listed(found, headings, _row, as_json=as_json, names=(lambda one: one.name) if quiet else None)
 
 
 def _row(found: types.Checkpoint) -> tuple[str, ...]:

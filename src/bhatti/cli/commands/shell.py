@@ -7,7 +7,7 @@ import click
 
 from bhatti.cli import terminal
 from bhatti.cli.answers import listed
-from bhatti.cli.session import client, endpoint, json_option
+from bhatti.cli.session import client, endpoint, json_option, quiet_option
 from bhatti.cli.trailing import NamedCommand
 from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
@@ -30,7 +30,7 @@ def shell(
     lost, a daemon that is restarted, and a sandbox that was put to sleep are come back to without being asked, and what
     was missed is shown.
 
-    Example: bhatti shell agent-1 -- htop
+    Example: bhatti shell agent-1 -- top
     """
     if not os.isatty(0):
         raise InvalidRequest(
@@ -69,13 +69,15 @@ def _tell(text: str) -> None:
 @click.command()
 @click.argument("name")
 @json_option
-def ps(name: str, as_json: bool) -> None:
+@quiet_option
+def ps(name: str, as_json: bool, quiet: bool) -> None:
     """List the sessions of a sandbox.
 
     Example: bhatti ps agent-1
     """
     sessions = client().call(table.SESSION_LIST, id=name)
-    listed(sessions, ("ID", "COMMAND", "RUNNING", "ATTACHED"), _row, as_json=as_json)
+    headings = ("ID", "COMMAND", "RUNNING", "ATTACHED")
+    listed(sessions, headings, _row, as_json=as_json, names=(lambda one: one.session_id) if quiet else None)
 
 
 def _row(found: types.Session) -> tuple[str, ...]:

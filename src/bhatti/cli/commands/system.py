@@ -1,8 +1,12 @@
 """`bhatti doctor`, `version` and `config`."""
 
+import os
+from pathlib import Path
+
 import click
 import msgspec
 
+from bhatti import paths
 from bhatti.cli import offline, output
 from bhatti.cli.autostart import wait_until_ready
 from bhatti.cli.session import client, endpoint, json_option, print_json
@@ -71,29 +75,39 @@ def version(wait: float | None, as_json: bool) -> None:
 @click.command()
 @json_option
 def config(as_json: bool) -> None:
-    """Show the settings that a daemon started here would have, and the files they come from.
+    """Show the settings that a daemon started here would have, and where each of them comes from.
+
+    That is a file, a variable of the environment, or the default. `url` is the daemon that commands call.
 
     Example: bhatti config --json
     """
     from bhatti.daemon import settings  # needs nothing of the daemon's side but itself
 
-    loaded = settings.load()
-    document = msgspec.to_builtins(loaded)
-    document |= {
-        "socket": str(loaded.socket),
-        "url": str(endpoint()),
-        "files": [str(path) for path in settings.config_files() if path.exists()],
-    }
+    loaded, origins = settings.load(), settings.origins()
+    document = msgspec.to_builtins(loaded) | {"socket": str(loaded.socket), "url": str(endpoint())}
+    origins["url"] = _origin_of_url()
     if as_json:
-        print_json(document)
+        files = [str(path) for path in settings.config_files() if path.exists()]
+        print_json(document | {"files": files, "origins": origins})
         return
-    rows = []
+    flat: dict[str, object] = {}
     for key, value in document.items():
-        if isinstance(value, dict):
-            rows += [(f"{key}.{name}", str(inner)) for name, inner in value.items()]
-        else:
-            rows.append((key, ", ".join(value) if isinstance(value, list) else str(value)))
-    output.pairs(rows)
+        flat |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    rows = [(key, _text(value), origins.get(key, "default")) for key, value in flat.items()]
+    output.table(("SETTING", "VALUE", "FROM"), rows)
+
+
+def _text(value: object) -> str:
+    return (", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"
+
+
+def _origin_of_url() -> str:
+    """Say what has named the daemon that commands call; see `sdk.endpoint.find`."""
+    for variable in ("BHATTI_URL", "BHATTI_STATE_DIR", "BHATTI_RUNTIME_DIR"):
+        if os.environ.get(variable):
+            return variable
+    written = paths.client_config_path()
+    return written if Path(written).exists() else "default"
 
 
 COMMANDS = {"doctor": doctor, "version": version, "config": config}

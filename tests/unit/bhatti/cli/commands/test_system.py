@@ -78,8 +78,27 @@ def test_the_settings_are_shown(nobody: Bhatti, tmp_path: Path, monkeypatch: pyt
     assert shown["defaults"]["cpus"] == 2
     assert f"{tmp_path}/bhatti/config.toml" in shown["files"]
     assert shown["url"] == f"unix://{tmp_path}/run/bhatti.sock"
-    table = dict(line.split(None, 1) for line in nobody("config").out.splitlines() if " " in line.strip())
-    assert table["defaults.cpus"].strip() == "2"
+    assert shown["origins"]["state_dir"] == shown["origins"]["url"] == "BHATTI_STATE_DIR"
+    rows = {line.split()[0]: line.split()[1:] for line in nobody("config").out.splitlines()}
+    assert rows["defaults.cpus"] == ["2", f"{tmp_path}/bhatti/config.toml"]
+    assert rows["defaults.memory_mb"] == ["512", "default"]
+    assert rows["qemu.binary"] == ["-", "default"]
+
+
+def test_it_is_said_what_names_the_daemon(nobody: Bhatti, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "bhatti").mkdir()
+    written = tmp_path / "bhatti" / "client.toml"
+    written.write_text('url = "http://box:8080"\n')
+    assert nobody("config", "--json").json()["origins"]["url"] == "BHATTI_STATE_DIR"
+    monkeypatch.delenv("BHATTI_STATE_DIR")
+    shown = nobody("config", "--json").json()
+    assert (shown["url"], shown["origins"]["url"]) == ("http://box:8080", str(written))
+    monkeypatch.setenv("BHATTI_URL", "http://other:1")
+    assert nobody("config", "--json").json()["origins"]["url"] == "BHATTI_URL"
+    written.unlink()
+    monkeypatch.delenv("BHATTI_URL")
+    assert nobody("config", "--json").json()["origins"]["url"] == "default"
 
 
 def test_a_setting_that_makes_no_sense_is_told(nobody: Bhatti, monkeypatch: pytest.MonkeyPatch) -> None:
