@@ -150,6 +150,18 @@ def test_an_archive_cut_off_in_contents_that_nobody_reads_is_refused() -> None:
         list(reader)
 
 
+def test_a_damaged_header_in_the_middle_is_refused_and_not_taken_for_the_end() -> None:
+    """As the standard library takes it: what comes after would be missing, and nobody would know."""
+    first, second = archive([file("a")]), archive([file("b")])
+    with pytest.raises(MalformedTar, match="checksum is wrong"):
+        read(first[:512] + b"x" * 512 + second)
+
+
+def test_names_in_a_row_without_end_are_read_one_by_one() -> None:
+    names = (header(b"L", 4) + b"name".ljust(512, b"\0")) * 3000
+    assert [entry.name for entry, _ in read(names + header(b"0", 0) + bytes(1024))] == [b"name"]
+
+
 def test_what_is_no_archive_is_refused() -> None:
     with pytest.raises(MalformedTar, match="not a tar archive"):
         read(b"PK\3\4" + b"x" * 600)
