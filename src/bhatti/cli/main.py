@@ -11,6 +11,8 @@ import sys
 def main() -> None:
     """Run the command line of this process and exit."""
     arguments = sys.argv[1:]
+    if None in (sys.stdin, sys.stdout, sys.stderr):
+        _open_what_is_closed()
     try:
         code = run(arguments)
         sys.stdout.flush()
@@ -56,6 +58,20 @@ def plain_exec(arguments: list[str]) -> list[str]:
 def _own(arguments: list[str]) -> list[str]:
     """Return the arguments that are ours: what follows `--` belongs to a command in a sandbox."""
     return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _open_what_is_closed() -> None:
+    """Put /dev/null in the place of standard streams that we were started without (`<&-`).
+
+    The first socket would have their number otherwise, and be taken for our input.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+            setattr(sys, name, os.fdopen(descriptor, mode))
 
 
 def _forget_stdout() -> None:
