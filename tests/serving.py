@@ -13,6 +13,7 @@ from tests.engines.local import LocalEngine
 
 from bhatti.daemon.service import Service
 from bhatti.daemon.settings import Settings, load
+from bhatti.gateway.app import make_gateway
 from bhatti.guestlink.client import GuestLink
 from bhatti.operations import types
 from bhatti.sdk.endpoint import Endpoint
@@ -43,6 +44,12 @@ class Served:
     engine: LocalEngine
     http: aiohttp.ClientSession
     runner: web.AppRunner
+    gateway: web.AppRunner
+
+    @property
+    def gateway_url(self) -> str:
+        """Where published ports are."""
+        return f"http://127.0.0.1:{self.gateway.addresses[0][1]}"
 
     @property
     def url(self) -> str:
@@ -87,12 +94,14 @@ async def serving(directory: Path, *flags: str, start: bool = True) -> AsyncIter
             await runner.setup()
             await web.UnixSite(runner, str(settings.socket)).start()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
+            gateway = await _gateway(service)
             connector = aiohttp.UnixConnector(str(settings.socket))
             async with aiohttp.ClientSession(connector=connector, base_url="http://bhatti") as http:
                 journal = Journal(database)
                 if start:
                     await service.start(journal, engine)
-                yield Served(settings, service, journal, engine, http, runner)
+                yield Served(settings, service, journal, engine, http, runner, gateway)
+            await gateway.cleanup()
             await runner.cleanup()
             await service.stop()
             tasks.cancel_scope.cancel()
@@ -102,3 +111,13 @@ async def serving(directory: Path, *flags: str, start: bool = True) -> AsyncIter
                 await engine.destroy(machine.id)
             await engine.aclose()
             await database.aclose()
+
+
+async def _gateway(service: Service) -> web.AppRunner:
+    """Serve what is published."""
+    app = make_gateway(service.published, service.published.limits)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
+    service.published.listens(runner.addresses[0][1])
+    return runner

@@ -88,7 +88,7 @@ class Index(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Daemon]:
-    with daemon() as found:
+    with daemon(BHATTI_GATEWAY_LISTEN="127.0.0.1:0") as found:
         yield found
 
 

@@ -15,7 +15,7 @@ DAEMON_SIDE = ("daemon", "engines", "guestlink", "images", "net", "server", "sto
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Daemon]:
-    with daemon() as found:
+    with daemon(BHATTI_GATEWAY_LISTEN="127.0.0.1:0") as found:
         yield found
 
 

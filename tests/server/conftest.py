@@ -26,6 +26,6 @@ def images_dir() -> Path:
 @pytest.fixture(scope="module")
 def virtual(images_dir: Path) -> Iterator[Daemon]:
     """A daemon whose machines are virtual, with one sandbox, called `one`."""
-    with daemon(engine="qemu", BHATTI_IMAGES_DIR=str(images_dir)) as found:
+    with daemon(engine="qemu", BHATTI_IMAGES_DIR=str(images_dir), BHATTI_GATEWAY_LISTEN="127.0.0.1:0") as found:
         found.out("create", "one", "--memory", "256", "--env", "GREETING=hello there")
         yield found

@@ -87,6 +87,32 @@ def test_a_directory_goes_in_and_comes_back_as_it_was(virtual: Daemon, tmp_path:
     assert virtual.out("exec", "one", "--", "ls", "/workspace") == b""
 
 
+async def test_a_published_page_wakes_its_sandbox_from_the_disk(virtual: Daemon) -> None:
+    virtual.out("file", "write", "one", "/workspace/public.html", stdin=b"for everybody")
+    server = WEB_SERVER.replace("7777", "7778")
+    left = json.loads(virtual.out("exec", "-d", "--json", "one", "--", "python3", "-c", server))
+    url = virtual.out("publish", "one", "7778", "--alias", "public").decode().strip() + "public.html"
+    try:
+        async with aiohttp.ClientSession() as stranger:
+            with anyio.fail_after(60):
+                while True:  # nothing announces that the server has begun to listen
+                    async with stranger.get(url) as response:
+                        if response.status == 200:
+                            break
+                        assert response.status == 502
+                    await anyio.sleep(0.2)
+            virtual.out("stop", "one")
+            assert json.loads(virtual.out("inspect", "one", "--json"))["thermal"] == "cold"
+            async with stranger.get(url, headers={"Accept": "text/html"}) as response:
+                assert (response.status, await response.text()) == (200, "for everybody")
+            ports = [found["container_port"] for found in json.loads(virtual.out("port", "ls", "one", "--json"))]
+            assert 7778 in ports
+            assert not {1024, 1025} & set(ports)
+    finally:
+        virtual.out("unpublish", "one", "7778")
+        virtual.out("exec", "one", "--", "sh", "-c", f"kill {left['pid']}; rm public.html")
+
+
 async def test_a_page_is_fetched_through_the_tunnel(virtual: Daemon, http: aiohttp.ClientSession) -> None:
     virtual.out("file", "write", "one", "/workspace/page.html", stdin=b"made inside")
     left = json.loads(virtual.out("exec", "-d", "--json", "one", "--", "python3", "-c", WEB_SERVER))

@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "file": ("file", "Read, write and list files of a sandbox."),
     "port": ("port", "List the ports on which programs in sandboxes listen."),
     "forward": ("port", "Have ports of a sandbox on this machine."),
+    "publish": ("publish", "Publish a port of a sandbox for everybody."),
+    "unpublish": ("publish", "Publish ports of a sandbox no more."),
     "image": ("image", "Build, list and remove images."),
     "volume": ("volume", "Make, list, grow, clone and remove volumes."),
     "events": ("observe", "Show what happened, or what happens."),

@@ -104,6 +104,10 @@ class AccountBook(Accounts):
         """Raise `LimitExceeded` if one more checkpoint is too much for `owner`."""
         self.check_cap(owner, "max_snapshots", taken)
 
+    def check_published(self, owner: str, taken: int) -> None:
+        """Raise `LimitExceeded` if one more published port is too much for `owner`."""
+        self.check_cap(owner, "max_published", taken)
+
     # --- looking
 
     def me(self, caller: Caller) -> types.Me:

@@ -13,6 +13,7 @@ WORDS = {
     "max_volume_storage_mb": ("MiB of volumes in all", "volume-limit"),
     "max_images": ("images", "image-limit"),
     "max_snapshots": ("snapshots", "snapshot-limit"),
+    "max_published": ("published ports", "publish-limit"),
 }
 """Of each cap: what it counts, and the code of its error."""
 

@@ -15,6 +15,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 from aiohttp import web
@@ -28,6 +29,7 @@ from bhatti.daemon.service import Service
 from bhatti.daemon.settings import Settings
 from bhatti.engines.base import Engine
 from bhatti.errors import Unavailable
+from bhatti.gateway.app import make_gateway
 from bhatti.server.app import make_app
 from bhatti.server.sockets import OPEN_SOCKETS
 from bhatti.store.database import Database
@@ -38,9 +40,16 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+class Listeners(NamedTuple):
+    """Where the daemon listens: for callers of the API, and for strangers, who reach what is published."""
+
+    api: list[socket.socket]
+    gateway: socket.socket | None
+
+
 @contextlib.contextmanager
-def held(settings: Settings) -> Iterator[list[socket.socket]]:
-    """Hold the state directory and listen on the socket, and on TCP if so set, for the block.
+def held(settings: Settings) -> Iterator[Listeners]:
+    """Hold the state directory and listen on the socket, and on TCP and for the gateway if so set, for the block.
 
     Raises what keeps a daemon from starting: `Conflict` (another one), `InvalidRequest`, `Unavailable`. Blocks for
     some system calls, so it is entered before there is an event loop.
@@ -48,43 +57,74 @@ def held(settings: Settings) -> Iterator[list[socket.socket]]:
     _make_directories(settings)
     with contextlib.ExitStack() as stack:
         stack.enter_context(sole_daemon(settings.lock))
-        listeners = [stack.enter_context(listening(settings.socket))]
+        api = [stack.enter_context(listening(settings.socket))]
         if settings.listen:
-            listeners.append(stack.enter_context(listening_on_tcp(settings.listen)))
-        yield listeners
+            api.append(stack.enter_context(listening_on_tcp(settings.listen)))
+        where = settings.gateway.listen
+        yield Listeners(api, stack.enter_context(listening_on_tcp(where, "gateway.listen")) if where else None)
 
 
-async def live(settings: Settings, listeners: Sequence[socket.socket], on_ready: Callable[[], None]) -> None:
+async def live(settings: Settings, listeners: Listeners, on_ready: Callable[[], None]) -> None:
     """Serve on `listeners` until a signal says stop. `on_ready` is called once everything is served.
 
     Raises `MissingDependency`, `CorruptData`, `Unavailable`, in a group.
     """
     async with anyio.create_task_group() as tasks:
         service = Service(settings, importlib.metadata.version("bhatti"), tasks)
-        runner = web.AppRunner(
-            make_app(service),
-            # A caller who leaves takes the command he waits for with him; orders are safe from it (`orders`).
-            handler_cancellation=True,
-            access_log=None,
-            shutdown_timeout=settings.drain_s,
-        )
-        await runner.setup()
-        try:
+        api = make_app(service)
+        async with _Sites(settings.drain_s) as sites:
             with anyio.CancelScope() as serving:
                 # Before anybody is answered: who has seen this daemon live must be able to end it politely.
                 await tasks.start(_stop_at_signal, serving)
-                for listener in listeners:
-                    await web.SockSite(runner, listener, backlog=BACKLOG).start()
+                await sites.open(api, listeners.api)
+                if listeners.gateway is not None:
+                    service.published.listens(listeners.gateway.getsockname()[1])
+                    await sites.open(make_gateway(service.published, service.published.limits), [listeners.gateway])
+                for listener in listeners.api:
                     _tell_where(listener, settings)
-                await _serve(service, runner, settings, on_ready)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await runner.cleanup()
-            tasks.cancel_scope.cancel()
+                await _serve(service, api, sites, settings, on_ready)
+        tasks.cancel_scope.cancel()
     log.info("stopped")
 
 
-async def _serve(service: Service, runner: web.AppRunner, settings: Settings, on_ready: Callable[[], None]) -> None:
+class _Sites:
+    """The applications that are served; `close` lets what is under way have some seconds."""
+
+    def __init__(self, drain_s: float) -> None:
+        self._drain_s = drain_s
+        self._runners: list[web.AppRunner] = []
+
+    async def open(self, app: web.Application, listeners: Sequence[socket.socket]) -> None:
+        """Serve an application."""
+        runner = web.AppRunner(
+            app,
+            # A caller who leaves takes the command he waits for with him; orders are safe from it (`orders`).
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=self._drain_s,
+        )
+        self._runners.append(runner)
+        await runner.setup()
+        for listener in listeners:
+            await web.SockSite(runner, listener, backlog=BACKLOG).start()
+
+    async def close(self) -> None:
+        """End all. Idempotent."""
+        async with anyio.create_task_group() as tasks:
+            while self._runners:
+                tasks.start_soon(self._runners.pop().cleanup)
+
+    async def __aenter__(self) -> "_Sites":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.close()
+
+
+async def _serve(
+    service: Service, api: web.Application, sites: _Sites, settings: Settings, on_ready: Callable[[], None]
+) -> None:
     async with _parts(settings) as (journal, engine):
         try:
             await service.start(journal, engine)
@@ -95,8 +135,8 @@ async def _serve(service: Service, runner: web.AppRunner, settings: Settings, on
         finally:
             with anyio.CancelScope(shield=True):
                 service.refuse()
-                await runner.app[OPEN_SOCKETS].close()
-                await runner.cleanup()  # requests under way get their seconds while the engine still works
+                await api[OPEN_SOCKETS].close()
+                await sites.close()  # requests under way get their seconds while the engine still works
                 await service.stop()
 
 

@@ -43,8 +43,8 @@ def listening(path: Path) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def listening_on_tcp(address: str) -> Iterator[socket.socket]:
-    """Listen on `host:port` for the block; an IPv6 address is in brackets, port 0 is any that is free.
+def listening_on_tcp(address: str, setting: str = "listen") -> Iterator[socket.socket]:
+    """Listen on the `host:port` of a setting for the block; an IPv6 address is in brackets, port 0 is any that is free.
 
     Raises `InvalidRequest` (code `bad-setting`), `Conflict` (code `address-taken`), or `Unavailable` (code
     `address-unusable`).
@@ -52,14 +52,14 @@ def listening_on_tcp(address: str) -> Iterator[socket.socket]:
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65_535):
         raise InvalidRequest(
-            f"listen: {address!r} is not host:port", hint="for example 127.0.0.1:8080", code="bad-setting"
+            f"{setting}: {address!r} is not host:port", hint="for example 127.0.0.1:8080", code="bad-setting"
         )
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, where = found[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as err:
-        raise _unusable(address, err) from err
+        raise _unusable(address, setting, err) from err
     with contextlib.closing(listener):
         try:
             # A daemon that is started again finds connections of the one before in TIME_WAIT.
@@ -67,16 +67,16 @@ def listening_on_tcp(address: str) -> Iterator[socket.socket]:
             listener.bind(where)
             listener.listen(BACKLOG)
         except OSError as err:
-            raise _unusable(address, err) from err
+            raise _unusable(address, setting, err) from err
         listener.setblocking(False)
         yield listener
 
 
-def _unusable(address: str, err: OSError) -> Conflict | Unavailable:
+def _unusable(address: str, setting: str, err: OSError) -> Conflict | Unavailable:
     if err.errno == errno.EADDRINUSE:
         return Conflict(
             f"another process listens on {address}",
-            hint="choose another port with --set listen=HOST:PORT",
+            hint=f"choose another port with --set {setting}=HOST:PORT",
             code="address-taken",
         )
     return Unavailable(

@@ -21,7 +21,7 @@ from bhatti.daemon.orders import Orders
 from bhatti.daemon.recovery import facts_of
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
-from bhatti.errors import Conflict, NotFound
+from bhatti.errors import BhattiError, Conflict, NotFound
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import Status, Temperature
@@ -43,6 +43,14 @@ ATTEMPTS = 5
 
 Look = Callable[[Record], Awaitable[tuple[Record, Machine | None]]]
 """Ask the engine how a machine is, and write down what has changed."""
+
+
+class _Wake:
+    """A sandbox being woken, for all who wait for that."""
+
+    def __init__(self) -> None:
+        self.over = anyio.Event()
+        self.error: BhattiError | None = None
 
 
 class Power:
@@ -67,11 +75,10 @@ class Power:
         self._watch = watch
         self._look = look
         self.memory = memory
-        self._wakes: dict[str, anyio.Lock] = {}
+        self._wakes: dict[str, _Wake] = {}
 
     def forget(self, sandbox_id: str) -> None:
         """Drop what is kept of a sandbox that is gone."""
-        self._wakes.pop(sandbox_id, None)
         self._ledger.forget(sandbox_id)
 
     # --- what people order
@@ -191,10 +198,34 @@ class Power:
         raise answers.not_running(record)
 
     async def _wake(self, record: Record) -> None:
-        """Wake a sandbox: once, however many wait for it."""
-        async with self._wakes.setdefault(record.id, anyio.Lock()):
-            if await self._orders.run(lambda: self._awaken(record), undo_when_left=False):
+        """Wake a sandbox: once, however many wait for it. Who finds it being woken waits for how that goes."""
+        if (wake := self._wakes.get(record.id)) is not None:
+            await wake.over.wait()
+            if wake.error is not None:
+                raise wake.error
+            return
+        wake = self._wakes[record.id] = _Wake()
+        try:
+            # Whoever came first may leave: the order goes on, and with it the others' wait for its end.
+            await self._orders.run(lambda: self._woken(record, wake), undo_when_left=False)
+        except BhattiError:
+            self._settle(record, wake)  # if the order was never begun, as when the daemon stops
+            raise
+
+    async def _woken(self, record: Record, wake: _Wake) -> None:
+        try:
+            if await self._awaken(record):
                 self._watch.woken()
+        except BhattiError as err:
+            wake.error = err
+            raise
+        finally:
+            self._settle(record, wake)
+
+    def _settle(self, record: Record, wake: _Wake) -> None:
+        wake.over.set()
+        if self._wakes.get(record.id) is wake:
+            del self._wakes[record.id]
 
     @exclusive(per="sandbox", busy="wait")
     async def _awaken(self, record: Record) -> bool:

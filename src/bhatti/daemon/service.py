@@ -28,11 +28,13 @@ from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
 from bhatti.daemon.following import Following
 from bhatti.daemon.forks import Forks
+from bhatti.daemon.imaging import Imaging
 from bhatti.daemon.making import Making
 from bhatti.daemon.memory import MemoryBudget, host_memory_mib
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.daemon.owned_volumes import in_words_of, led
 from bhatti.daemon.power import OF_THE_DAEMON, Power
+from bhatti.daemon.publishing import Publishing
 from bhatti.daemon.recovery import Recovery
 from bhatti.daemon.settings import Settings
 from bhatti.daemon.sleeping import Sleeping
@@ -45,7 +47,7 @@ from bhatti.model.sandbox import SandboxSpec, Status
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import table, types
 from bhatti.server.accounts import Accounts
-from bhatti.server.backend import AS_IT_CAN, EVERYONE, Backend, BuildCallback, StageCallback, Visitor
+from bhatti.server.backend import AS_IT_CAN, EVERYONE, StageCallback, Visitor
 from bhatti.store.journal import Journal, destroyed
 from bhatti.store.sandboxes import Record, new, now
 from bhatti.thermal.ledger import Ledger
@@ -56,7 +58,7 @@ DESTROYED_KEPT = datetime.timedelta(days=7)
 """How long the last words of a destroyed sandbox are kept in the store."""
 
 
-class Service(Backend):
+class Service(Imaging):
     """One daemon's work. `start` makes it ready; until then, and after `stop`, it refuses politely."""
 
     def __init__(self, settings: Settings, version: str, tasks: TaskGroup) -> None:
@@ -93,6 +95,14 @@ class Service(Backend):
             self._following.look,
             self._memory,
         )
+        self._publishing = Publishing(
+            settings.gateway,
+            self._catalogue,
+            self._orders,
+            self.visit,
+            self._accounts.check_published,
+            self._watch.answered,
+        )
         self._making = Making(self._serving_or_stopping, self._catalogue, self.claims, self._volumes, self._ledger)
         self._sleeping: Sleeping | None = None
         self._tasks = tasks
@@ -106,6 +116,7 @@ class Service(Backend):
             self._catalogue.put(record)
         await self._volumes.start(journal.volumes, engine)
         await self._watch.begin(journal, engine)
+        await self._publishing.start(journal)
         await self._accounts.start(journal, self._catalogue, self._volumes, self._end)
         self._sleeping = Sleeping(self.settings.thermal, engine, self._catalogue, self._power, self._ledger)
         await self._sleeping.recover()
@@ -270,6 +281,7 @@ class Service(Backend):
         await journal.finish_destroy(gone)
         self._catalogue.put(gone)
         self._power.forget(record.id)
+        self._publishing.forget(record.id)
         log.info("destroyed", extra={"id": record.id, "sandbox": gone.name})
 
     # --- checkpoints and snapshots
@@ -347,39 +359,24 @@ class Service(Backend):
             return err
         return error if record.status is Status.RUNNING else answers.not_running(record)
 
-    # --- images
-
-    async def images(self) -> list[types.Image]:
-        """See `Backend`."""
-        return await self._images.list()
-
-    async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
-        """See `Backend`."""
-        return await self._images.order("image-built", builds.building(request), on_progress)
-
-    async def import_image(self, request: types.ImageImport, on_progress: BuildCallback) -> types.Image:
-        """See `Backend`."""
-        return await self._images.order("image-imported", builds.importing(request), on_progress)
-
-    async def pull_image(self, request: types.ImagePull, on_progress: BuildCallback) -> types.Image:
-        """See `Backend`."""
-        return await self._images.order("image-pulled", builds.pulling(request), on_progress)
-
-    async def remove_image(self, name: str) -> None:
-        """See `Backend`."""
-        self._serving()
-        await self._images.remove_unused(name, self._catalogue)
-
-    async def prune_images(self) -> types.ImagesPruned:
-        """See `Backend`."""
-        _, engine = self._serving()
-        return await self._images.prune(engine)
+    # --- volumes and published ports
 
     @property
     def volumes(self) -> Volumes:
         """See `Backend`."""
         self._serving()
         return self._volumes
+
+    @property
+    def publications(self) -> Publishing:
+        """See `Backend`."""
+        self._serving()
+        return self._publishing
+
+    @property
+    def published(self) -> Publishing:
+        """What the gateway serves; there from the beginning to the end."""
+        return self._publishing
 
     # --- readiness
 

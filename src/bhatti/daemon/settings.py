@@ -105,6 +105,25 @@ class Thermal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     unanswered_limit: Annotated[int, msgspec.Meta(ge=1)] = 10
 
 
+class Gateway(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Published ports. They are served on `listen`, a `host:port` of their own; empty for none.
+
+    With a `domain` each is at `ALIAS.domain`, otherwise at `/p/ALIAS/`. `public_url` is how people reach the listener,
+    if that is through a proxy, whose `X-Forwarded-*` are believed only with `trust_forwarded`. The limits are for all
+    callers together, but `max_waiting`, which is for each sandbox that is being woken.
+    """
+
+    listen: str = ""
+    domain: str = ""
+    public_url: str = ""
+    trust_forwarded: bool = False
+    max_waiting: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    max_open: Annotated[int, msgspec.Meta(ge=1)] = 4096
+    max_body_mb: Annotated[int, msgspec.Meta(ge=1)] = 64
+    wake_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    idle_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 300.0
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on.
 
@@ -127,6 +146,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     qemu: Qemu = Qemu()
     docker: Docker = Docker()
     thermal: Thermal = Thermal()
+    gateway: Gateway = Gateway()
 
     @property
     def socket(self) -> Path:

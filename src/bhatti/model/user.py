@@ -29,6 +29,7 @@ class Caps(msgspec.Struct, frozen=True, kw_only=True):
     max_volume_storage_mb: Cap = 20_480
     max_images: Cap = 10
     max_snapshots: Cap = 5
+    max_published: Cap = 10
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

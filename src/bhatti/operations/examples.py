@@ -117,8 +117,18 @@ USER = types.User(
     max_volume_storage_mb=20_480,
     max_images=10,
     max_snapshots=5,
+    max_published=10,
 )
 KEY = "bht_" + "0" * 43
+PUBLISHED = types.Publication(
+    id="pub_7d21c0fe",
+    sandbox_id="3f9a1c7e5b20",
+    sandbox="agent-1",
+    port=8000,
+    alias="agent-1",
+    url="https://agent-1.apps.example.com/",
+    created_at=MOMENT,
+)
 PORT = types.ListeningPort(container_port=8000, proxy_url="/sandboxes/3f9a1c7e5b20/proxy/8000/", addresses=["0.0.0.0"])
 
 VOLUME = types.Volume(name="data", size_mb=1024, created_at=MOMENT, status=VolumeStatus.READY, used_mb=0)
@@ -209,6 +219,10 @@ EXAMPLES: dict[str, Example] = {
         query={"path": "/workspace/results", "recursive": True}, answer=types.Outcome(status="deleted")
     ),
     "proxy": Example(),
+    "publish": Example(request=types.PublishRequest(port=8000), answer=PUBLISHED),
+    "publish.list": Example(answer=[PUBLISHED]),
+    "publish.list-all": Example(answer=[PUBLISHED]),
+    "unpublish": Example(),
     "image.list": Example(answer=[IMAGE]),
     "image.build": Example(request=types.ImageBuild(name="base"), answer=IMAGE),
     "image.import": Example(

@@ -224,6 +224,8 @@ def _responses(operation: Operation[Any, Any], method: str, example: Example, sc
     responses: Node = {str(operation.status): {"description": "Done.", "headers": headers}}
     if content := _content(operation, example, schemas):
         responses[str(operation.status)]["content"] = content
+    if operation.again is not None:
+        responses[str(operation.again)] = responses[str(operation.status)] | {"description": "It was so already."}
     if operation.streams is Streams.RELAY:
         responses = {"default": {"description": "Whatever the server inside the sandbox answers."}}
     for status, classes in errors_of(operation).items():

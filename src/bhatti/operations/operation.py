@@ -36,6 +36,7 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
 
     `request` is the JSON body, `query` the parameters after `?`, `result` the JSON answer (or, for `EVENTS`, its
     buffered form, and `event` one line of its stream); an answer that is text instead has its type in `media`.
+    `again` is the status instead of `status` where what was asked for is so already.
     `errors` are the classes that a caller should expect beside `InvalidRequest`. `wakes` says that a sleeping sandbox
     is woken for it.
     """
@@ -50,6 +51,7 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
     event: type | None = None
     media: str | None = None
     status: int = 200
+    again: int | None = None
     errors: tuple[type[BhattiError], ...] = ()
     scope: Scope = Scope.USER
     wakes: bool = False

@@ -12,6 +12,7 @@ from bhatti.operations.tables import (
     images,
     observation,
     ports,
+    publications,
     sandboxes,
     system,
     users,
@@ -23,6 +24,7 @@ from bhatti.operations.tables.guest import *
 from bhatti.operations.tables.images import *
 from bhatti.operations.tables.observation import *
 from bhatti.operations.tables.ports import *
+from bhatti.operations.tables.publications import *
 from bhatti.operations.tables.sandboxes import *
 from bhatti.operations.tables.system import *
 from bhatti.operations.tables.users import *
@@ -38,6 +40,7 @@ ALL: tuple[Operation[object, object], ...] = (
     *guest.OPERATIONS,
     *files.OPERATIONS,
     *ports.OPERATIONS,
+    *publications.OPERATIONS,
     *images.OPERATIONS,
     *observation.OPERATIONS,
     *users.OPERATIONS,

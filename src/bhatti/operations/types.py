@@ -13,6 +13,7 @@ from bhatti.operations.documents.guest import *
 from bhatti.operations.documents.images import *
 from bhatti.operations.documents.observation import *
 from bhatti.operations.documents.ports import *
+from bhatti.operations.documents.publications import *
 from bhatti.operations.documents.sandboxes import *
 from bhatti.operations.documents.system import *
 from bhatti.operations.documents.users import *

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 import msgspec
 
@@ -57,9 +57,8 @@ class Client:
 
         Raises the error that the daemon raised, or `Unavailable` if there is no daemon.
         """
-        response = self._send(operation, request, parameters)
-        assert operation.result is not None
-        return decoded(response.read(), operation.result)
+        raw = self._send(operation, request, parameters).read()
+        return cast(Res, None) if operation.result is None else decoded(raw, operation.result)
 
     def ask(self, operation: Operation[None, Res], query: dict[str, str], **parameters: str) -> Res:
         """Call `operation` with `query` behind its path and return its answer."""

@@ -24,6 +24,7 @@ Entries = list[types.FileEntry]
 Sessions = list[types.Session]
 Checkpoints = list[types.Checkpoint]
 Listening = list[types.ListeningPort]
+Publications = list[types.Publication]
 
 OURS = "x-bhatti-api"
 """The header that only the daemon's own answers have, as opposed to those that it passes on."""
@@ -225,6 +226,33 @@ class Flows:
     def ports(self) -> Steps[Listening]:
         """List the ports on which programs in it listen."""
         return (yield from called(table.PORT_LIST, id=self.info.id))
+
+    def publish(self, port: int, alias: str | None) -> Steps[types.Publication]:
+        """Publish a port."""
+        return (yield from called(table.PUBLISH, types.PublishRequest(port=port, alias=alias), id=self.info.id))
+
+    def published(self) -> Steps[Publications]:
+        """List what is published."""
+        return (yield from called(table.PUBLISH_LIST, id=self.info.id))
+
+    def unpublish(self, port: int) -> Steps[None]:
+        """Publish a port no more; one that is not published is what was wanted."""
+        try:
+            yield from called(table.UNPUBLISH, id=self.info.id, port=str(port))
+        except NotFound as err:
+            if err.code != "not-published":
+                raise
+
+    def url(self, port: int) -> Steps[str]:
+        """Find where a port is published."""
+        for found in (yield from self.published()):
+            if found.port == port and found.url is not None:
+                return found.url
+        raise NotFound(
+            f"port {port} of sandbox {self.info.name!r} is not published",
+            hint="`publish` publishes it; `ports.forward` has it on this machine",
+            code="not-published",
+        )
 
     def request(self, method: str, port: int, path: str, headers: Env, body: bytes | None) -> Steps[HttpAnswer]:
         """Send an HTTP request to a web server in the sandbox; whatever that answers is an answer."""

@@ -15,6 +15,7 @@ from bhatti.guestlink.client import GuestLink
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
 from bhatti.server.accounts import Accounts
+from bhatti.server.publications import PublicationBackend
 from bhatti.server.volumes import VolumeBackend
 
 StageCallback = Callable[[str], None]
@@ -192,6 +193,11 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def volumes(self) -> VolumeBackend:
         """What can be done with volumes; it refuses by itself while the daemon starts or stops."""
+
+    @property
+    @abc.abstractmethod
+    def publications(self) -> PublicationBackend:
+        """What can be done with published ports; it refuses by itself while the daemon starts or stops."""
 
     @property
     @abc.abstractmethod

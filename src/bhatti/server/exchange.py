@@ -28,7 +28,8 @@ HOP_BY_HOP = frozenset(
 )
 """RFC 9110 section 7.6.1, and what is said anew here."""
 
-FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix"})
+FORWARDED = "x-forwarded-"
+OF_PROXIES = frozenset({"forwarded", "x-real-ip"})
 """What only a proxy can know: a caller's own word for it is not passed on."""
 
 RECEIVE_BYTES = 256 << 10
@@ -39,17 +40,27 @@ class NoAnswer(Exception):
     """The server inside did not answer in HTTP; the message says what happened instead."""
 
 
+class BodyTooLarge(Exception):
+    """The request has a larger body than may be passed on."""
+
+
 async def exchange(
-    request: web.Request, stream: ByteStream, target: str, headers: Iterable[tuple[str, str]]
+    request: web.Request,
+    stream: ByteStream,
+    target: str,
+    headers: Iterable[tuple[str, str]],
+    *,
+    max_body_bytes: int | None = None,
 ) -> web.StreamResponse:
     """Pass `request` on as one for `target` with `headers`; an upgrade makes it a raw connection both ways.
 
-    Raises `NoAnswer` while the caller can still be told, and `ConnectionAbortedError` afterwards. Safe to cancel.
+    Raises `NoAnswer` while the caller can still be told, and `ConnectionAbortedError` afterwards; `BodyTooLarge` for
+    more than `max_body_bytes`. Safe to cancel.
     """
     try:
         if "upgrade" in request.headers.get("Connection", "").lower():
             return await _upgraded(request, stream, target, headers)
-        return await _exchanged(request, stream, target, headers)
+        return await _exchanged(request, stream, target, headers, max_body_bytes)
     except (ProtocolViolation, anyio.EndOfStream, anyio.BrokenResourceError) as err:
         if request.writer.output_size:
             raise ConnectionAbortedError("the guest's answer broke off") from err
@@ -61,16 +72,21 @@ def passed(request: web.Request) -> Iterator[tuple[str, str]]:
     given = request.headers
     own = {name.strip().lower() for line in given.getall("Connection", []) for name in line.split(",")}
     for name, value in given.items():
-        if name.lower() not in HOP_BY_HOP | FORWARDED | own:
+        lower = name.lower()
+        if lower not in HOP_BY_HOP | OF_PROXIES | own and not lower.startswith(FORWARDED):
             yield name, value
 
 
 async def _exchanged(
-    request: web.Request, stream: ByteStream, target: str, headers: Iterable[tuple[str, str]]
+    request: web.Request,
+    stream: ByteStream,
+    target: str,
+    headers: Iterable[tuple[str, str]],
+    max_body_bytes: int | None,
 ) -> web.StreamResponse:
     parser = ResponseParser(request.method)
     async with together() as tasks:
-        tasks.start_soon(_send_request, request, stream, target, headers)
+        tasks.start_soon(_send_request, request, stream, target, headers, max_body_bytes)
         response: web.StreamResponse | None = None
         while not parser.done:
             for piece in await _next_pieces(parser, stream):
@@ -106,16 +122,24 @@ async def _begin(request: web.Request, head: Head) -> web.StreamResponse:
 
 
 async def _send_request(
-    request: web.Request, stream: ByteStream, target: str, headers: Iterable[tuple[str, str]]
+    request: web.Request,
+    stream: ByteStream,
+    target: str,
+    headers: Iterable[tuple[str, str]],
+    max_body_bytes: int | None,
 ) -> None:
     chunked = request.content_length is None and request.can_read_body
     said: Headers = [*headers, ("Connection", "close")]
     if chunked:
         said.append(("Transfer-Encoding", "chunked"))
     head = request_head(request.method, target, said)
+    sent = 0
     try:
         await stream.send(head)
         async for piece in request.content.iter_any():
+            sent += len(piece)
+            if max_body_bytes is not None and sent > max_body_bytes:
+                raise BodyTooLarge
             await stream.send(chunk(piece) if chunked else piece)
         if chunked:
             await stream.send(chunk(b""))

@@ -120,11 +120,16 @@ class Connection(asyncio.Protocol):
 async def carried(connection: Connection, stream: ByteStream) -> None:
     """Carry bytes both ways until both sides have ended; the end of each direction is passed on by itself.
 
-    Never raises for what the two do: a guest that breaks off in the middle is a connection that breaks off.
+    Never raises for what the two do: a guest that breaks off in the middle is a connection that breaks off. So is one
+    that this is cancelled in the middle of.
     """
-    async with together() as tasks:
-        tasks.start_soon(_outward, connection, stream)
-        await _inward(connection, stream)
+    try:
+        async with together() as tasks:
+            tasks.start_soon(_outward, connection, stream)
+            await _inward(connection, stream)
+    except BaseException:
+        connection.abort()
+        raise
 
 
 async def _inward(connection: Connection, stream: ByteStream) -> None:

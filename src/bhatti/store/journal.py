@@ -13,10 +13,11 @@ import anyio
 import msgspec
 
 from bhatti.model.sandbox import Status
-from bhatti.store import events, intents, sandboxes, users
+from bhatti.store import events, intents, publications, sandboxes, users
 from bhatti.store.database import Database, Unit
 from bhatti.store.events import ALL, Batch, Event, Wanted
 from bhatti.store.intents import Intent, Kind
+from bhatti.store.publication_journal import PublicationJournal
 from bhatti.store.sandboxes import Record
 from bhatti.store.users import UserRecord
 from bhatti.store.volume_journal import VolumeJournal
@@ -31,6 +32,7 @@ class Journal:
         self._database = database
         self._written = anyio.Event()
         self.volumes = VolumeJournal(database, self._write)
+        self.publications = PublicationJournal(database, self._write)
 
     @property
     def written(self) -> anyio.Event:
@@ -167,6 +169,8 @@ class Journal:
         def unit(connection: sqlite3.Connection) -> None:
             sandboxes.update(connection, record)
             intents.settle(connection, record.id)
+            if record.status is Status.DESTROYED:
+                publications.delete_of(connection, record.id)
             events.add(connection, kind, record.id, detail)
 
         await self._write(unit)

@@ -82,6 +82,18 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE sandboxes ADD COLUMN preferences BLOB NOT NULL DEFAULT x'7b7d';
     """,
+    # 6: published ports
+    """
+    CREATE TABLE publications (
+        id         TEXT PRIMARY KEY,
+        sandbox_id TEXT NOT NULL REFERENCES sandboxes (id) ON DELETE CASCADE,
+        port       INTEGER NOT NULL,
+        alias      TEXT NOT NULL UNIQUE,
+        created_at TEXT NOT NULL,
+        UNIQUE (sandbox_id, port)
+    ) STRICT;
+    ALTER TABLE users ADD COLUMN max_published INTEGER DEFAULT 10;
+    """,
 )
 
 

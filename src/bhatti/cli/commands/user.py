@@ -22,6 +22,7 @@ WORDS = {
     "max_volume_storage_mb": "MiB of volumes at most",
     "max_images": "Images at most",
     "max_snapshots": "Snapshots at most",
+    "max_published": "Published ports at most",
 }
 
 
@@ -183,6 +184,7 @@ def _show(one: types.User, *, as_json: bool) -> None:
             ("volumes", f"{_cap(one.max_volume_storage_mb)} MiB at most"),
             ("images", f"{_cap(one.max_images)} at most"),
             ("snapshots", f"{_cap(one.max_snapshots)} at most"),
+            ("published", f"{_cap(one.max_published)} at most"),
             ("created", f"{one.created_at:%Y-%m-%d %H:%M:%S} UTC, {output.age(one.created_at)} ago"),
         ]
     )

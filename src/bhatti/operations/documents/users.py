@@ -21,6 +21,7 @@ class User(Answer, frozen=True, kw_only=True):
     max_volume_storage_mb: Cap
     max_images: Cap
     max_snapshots: Cap
+    max_published: Cap
     sandboxes: int = 0
     cpus: int = 0
     memory_mb: int = 0
@@ -51,6 +52,7 @@ class UserCreate(Request, frozen=True, kw_only=True):
     max_volume_storage_mb: Cap | UnsetType = UNSET
     max_images: Cap | UnsetType = UNSET
     max_snapshots: Cap | UnsetType = UNSET
+    max_published: Cap | UnsetType = UNSET
 
     def caps(self, before: Caps = Caps()) -> Caps:  # noqa: B008  # frozen
         """Return `before` with what is given."""

@@ -11,7 +11,7 @@ from bhatti.sdk.aio.driver import Driver
 from bhatti.sdk.aio.forwarding import AsyncForward
 from bhatti.sdk.aio.streams import Terminal
 from bhatti.sdk.aio.watch import Watch
-from bhatti.sdk.flows import Entries, Flows, Listening
+from bhatti.sdk.flows import Entries, Flows, Listening, Publications
 from bhatti.sdk.results import FileStat
 from bhatti.sdk.talks import TerminalTalk, as_bytes, terminal_query
 
@@ -164,6 +164,22 @@ class Ports:
     async def list(self) -> Listening:
         """Return the ports on which programs in the sandbox listen."""
         return await self._driver.run(self._flows.ports())
+
+    async def url(self, port: int) -> str:
+        """Return where a published port is; raises `NotFound` (code `not-published`) if it is not published."""
+        return await self._driver.run(self._flows.url(port))
+
+    async def published(self) -> Publications:
+        """Return what is published of the sandbox.
+
+        >>> publication = await sb.publish(8000, alias="my-page")
+        >>> publication.url == await sb.ports.url(8000)
+        True
+        >>> [(found.port, found.alias) for found in await sb.ports.published()]
+        [(8000, 'my-page')]
+        >>> await sb.unpublish(8000)
+        """
+        return await self._driver.run(self._flows.published())
 
     def forward(self, port: int, local_port: int = 0) -> AsyncForward:
         """Have a port of the sandbox on this machine, for the block: at `address`, or for browsers `url`."""

@@ -282,6 +282,14 @@ class AsyncSandbox(SandboxFacts):
         """Send an HTTP request to a web server in the sandbox. Raises if nothing listens on that port."""
         return await self._driver.run(self._flows.request(method, port, path, headers or {}, body))
 
+    async def publish(self, port: int, *, alias: str | None = None) -> types.Publication:
+        """Publish a port, for everybody who knows the `url`: requests wake the sandbox."""
+        return await self._driver.run(self._flows.publish(port, alias))
+
+    async def unpublish(self, port: int) -> None:
+        """Publish a port no more; whoever is served over it is cut off."""
+        await self._driver.run(self._flows.unpublish(port))
+
 
 Sandboxes = list
 """The built-in, under a name that no method of the class takes away."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from bhatti.operations import types
-from bhatti.sdk.flows import Entries, Flows, Listening
+from bhatti.sdk.flows import Entries, Flows, Listening, Publications
 from bhatti.sdk.forwarding import Forward
 from bhatti.sdk.results import FileStat
 from bhatti.sdk.sync.driver import Driver
@@ -220,6 +220,23 @@ class Ports:
     def list(self) -> Listening:
         """Return the ports on which programs in the sandbox listen."""
         return self._driver.run(self._flows.ports())
+
+    def url(self, port: int) -> str:
+        """Return where a published port is; raises `NotFound` (code `not-published`) if it is not published.
+
+        >>> sb.publish(8000).url == sb.ports.url(8000)
+        True
+        """
+        return self._driver.run(self._flows.url(port))
+
+    def published(self) -> Publications:
+        """Return what is published of the sandbox.
+
+        >>> publication = sb.publish(8000, alias="my-page")
+        >>> [(found.port, found.alias) for found in sb.ports.published()]
+        [(8000, 'my-page')]
+        """
+        return self._driver.run(self._flows.published())
 
     def forward(self, port: int, local_port: int = 0) -> Forward:
         """Have a port of the sandbox on this machine, for the block: at `address`, or for browsers `url`.

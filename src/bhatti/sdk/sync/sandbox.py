@@ -348,6 +348,22 @@ class Sandbox(SandboxFacts):
         """
         return self._driver.run(self._flows.request(method, port, path, headers or {}, body))
 
+    def publish(self, port: int, *, alias: str | None = None) -> types.Publication:
+        """Publish a port, for everybody who knows the `url`: requests wake the sandbox.
+
+        `alias` is its name there, made from the sandbox's own if none is given. Publishing it again is answered with
+        what is there. Raises `Conflict` (codes `no-gateway`, `alias-taken`, `already-published`).
+
+        >>> sb.publish(8000).port
+        8000
+        >>> sb.unpublish(8000)
+        """
+        return self._driver.run(self._flows.publish(port, alias))
+
+    def unpublish(self, port: int) -> None:
+        """Publish a port no more; whoever is served over it is cut off."""
+        self._driver.run(self._flows.unpublish(port))
+
 
 Sandboxes = list
 """The built-in, under a name that no method of the class takes away."""

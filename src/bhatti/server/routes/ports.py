@@ -41,7 +41,7 @@ async def list_all(call: Call) -> list[types.SandboxPort]:
 async def _look(call: Call, sandbox: types.Sandbox, ports: dict[str, list[types.SandboxPort]]) -> None:
     # One that ends, or does not answer, while others are asked has no ports to tell of.
     with contextlib.suppress(BhattiError):
-        async with call.backend.visit(sandbox.id, f"{call.operation.name} is under way") as visitor:
+        async with call.backend.visit(sandbox.id, f"{call.operation.name} is under way", wake=False) as visitor:
             ports[sandbox.id] = [
                 types.SandboxPort(
                     container_port=port,

@@ -29,7 +29,7 @@ Bhatti = Callable[..., Done]
 @pytest.fixture(scope="session")
 def served() -> Iterator[Daemon]:
     """A daemon in a process of its own, which listens on TCP too, with one sandbox, called `one`."""
-    with daemon(BHATTI_LISTEN="127.0.0.1:0") as found:
+    with daemon(BHATTI_LISTEN="127.0.0.1:0", BHATTI_GATEWAY_LISTEN="127.0.0.1:0") as found:
         found.out("create", "one")
         yield found
 
