@@ -42,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("system", "Show the settings and where they are kept."),
     "completion": ("completion", "Print what makes bash, zsh or fish complete commands and names."),
     "serve": ("serve", "Run the daemon."),
+    "mcp": ("mcp", "Give sandboxes to an agent, by the Model Context Protocol."),
 }
 
 EPILOG = """\
