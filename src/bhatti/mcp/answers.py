@@ -93,6 +93,14 @@ class CheckpointInfo(BaseModel):
     size_bytes: int
 
 
+class Published(BaseModel):
+    """Where a port of a sandbox is for everybody who knows the address."""
+
+    url: str | None
+    alias: str
+    port: int
+
+
 def shortened(text: str, limit: int = MAX_CHARACTERS) -> str:
     """Return `text`, or, if it is longer than `limit`, its beginning and its end: errors are mostly at the end."""
     if len(text) <= limit:

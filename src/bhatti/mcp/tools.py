@@ -11,7 +11,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from bhatti.errors import BhattiError
-from bhatti.mcp.answers import CheckpointInfo, FileContent, FileInfo, RunResult, SandboxInfo
+from bhatti.mcp.answers import CheckpointInfo, FileContent, FileInfo, Published, RunResult, SandboxInfo
 from bhatti.sdk.aio.sandbox import AsyncSandbox
 
 P = ParamSpec("P")
@@ -82,6 +82,7 @@ class Tools:
             self.list_files,
             self.fork_sandbox,
             self.checkpoint_sandbox,
+            self.publish_port,
             self.destroy_sandbox,
         ):
             server.add_tool(told(tool))
@@ -172,6 +173,20 @@ class Tools:
         async with await AsyncSandbox.connect(sandbox) as found:
             kept = await found.checkpoint(name)
         return CheckpointInfo(name=kept.name, size_bytes=kept.size_bytes)
+
+    async def publish_port(
+        self,
+        sandbox: Named,
+        port: Annotated[int, Field(ge=1, le=65_535, description="Where a web server in the sandbox listens")],
+        alias: Annotated[str | None, Field(description="The name in the address; made up if not given")] = None,
+    ) -> Published:
+        """Publish a port of a sandbox: an address for browsers, for everybody who knows it. Requests wake the sandbox.
+
+        The server in the sandbox must listen on that port, on any address, and can be started before or after.
+        """
+        async with await AsyncSandbox.connect(sandbox) as found:
+            publication = await found.publish(port, alias=alias)
+        return Published(url=publication.url, alias=publication.alias, port=publication.port)
 
     async def destroy_sandbox(self, sandbox: Named) -> str:
         """End a sandbox and remove all that is in it. This cannot be undone."""

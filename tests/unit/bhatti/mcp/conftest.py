@@ -11,7 +11,7 @@ from bhatti.mcp.tools import Tools
 @pytest.fixture(scope="session")
 def served() -> Iterator[Daemon]:
     """A daemon in a process of its own."""
-    with daemon() as found:
+    with daemon(BHATTI_GATEWAY_LISTEN="127.0.0.1:0") as found:
         yield found
 
 

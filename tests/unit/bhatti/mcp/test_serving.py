@@ -26,6 +26,7 @@ TOOLS = {
     "list_files",
     "fork_sandbox",
     "checkpoint_sandbox",
+    "publish_port",
     "destroy_sandbox",
 }
 

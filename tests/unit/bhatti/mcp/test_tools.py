@@ -36,6 +36,14 @@ async def test_a_fork_goes_on_from_a_checkpoint(agent: Agent) -> None:
         assert (await agent.call("read_file", sandbox=name, path="note"))["content"] == note
 
 
+async def test_a_port_is_published(agent: Agent) -> None:
+    await agent.call("create_sandbox", name="web")
+    published = await agent.call("publish_port", sandbox="web", port=8000, alias="my-page")
+    assert (published["alias"], published["port"]) == ("my-page", 8000)
+    assert str(published["url"]).startswith("http")
+    assert "-taken" in await agent.refusal("publish_port", sandbox="web", port=8001, alias="my-page")
+
+
 async def test_a_command_that_takes_too_long_is_ended(agent: Agent) -> None:
     await agent.call("create_sandbox", name="slow")
     done = await agent.call("run", sandbox="slow", command="echo begun; sleep 600", timeout_s=0.2)
