@@ -14,7 +14,8 @@ from bhatti.server.tasks import together
 HIGH_WATER_BYTES = 256 << 10
 """What may wait here to be taken before the other side is held; about what a socket buffer holds."""
 
-RECEIVE_BYTES = 256 << 10
+RECEIVE_BYTES = 64 << 10
+"""What the agent sends at once."""
 
 
 class Hijacked(web.StreamResponse):
