@@ -21,8 +21,10 @@ ROUNDS = 30
 API_BLOCK = 10
 
 LIMITS_MS = {
-    "bhatti --help": 100.0,
+    "bhatti --help": 80.0,
     "bhatti ls": 100.0,
+    "Tab: a command": 100.0,
+    "Tab: the name of a sandbox": 100.0,
     "bhatti exec one -- true, without the API's part": 100.0,
     "from bhatti import Sandbox, AsyncSandbox": 120.0,
 }
@@ -42,9 +44,21 @@ def command(*arguments: str) -> list[str]:
     return [str(Path(sys.executable).with_name("bhatti")), *arguments]
 
 
-def run(served: Daemon, *arguments: str) -> None:
+def run(served: Daemon, *arguments: str, **environment: str) -> None:
     """Run a process to its end, as a shell would: nothing of it is kept."""
-    subprocess.run(arguments, env=served.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+    env = {**served.env, **environment}
+    subprocess.run(arguments, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+
+
+def tab(served: Daemon, line: str) -> None:
+    """Press Tab at the end of `line`, as zsh does it."""
+    run(
+        served,
+        *command(),
+        _BHATTI_COMPLETE="zsh_complete",
+        COMP_WORDS=line,
+        COMP_CWORD=str(len(line.split()) - 1),
+    )
 
 
 def rows() -> list[Row]:
@@ -78,6 +92,8 @@ def process_rows(served: Daemon, client: Client) -> list[Row]:
         SDK: lambda: run(served, sys.executable, "-c", SDK),
         "bhatti --help": lambda: run(served, *command("--help")),
         "bhatti ls": lambda: run(served, *command("ls")),
+        "Tab: a command": lambda: tab(served, "bhatti exe"),
+        "Tab: the name of a sandbox": lambda: tab(served, "bhatti exec on"),
         ONE: lambda: run(served, *command("exec", "one", "--", "true")),
         "API": lambda: client.call(table.EXEC, types.ExecRequest(cmd=["true"]), id="one"),
     }

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bench.measure import Row, report, row
+from bench.cli import command, run
+from bench.measure import Case, Row, report, row, take_turns
 from tests.daemons import daemon
 from tests.dockerd import PrivateDocker, private_docker
 
@@ -31,7 +32,7 @@ CREATIONS = 12
 EXECS = 30
 TURNS = 20
 
-TARGETS = {"create and first exec": 0.8, "API: exec true": 0.1}
+TARGETS = {"create and first exec": 0.8, "API: exec true": 0.1, "bhatti exec one -- true": 0.7}
 """Ratios to Docker's own."""
 
 SETTLING_S = 0.1
@@ -171,22 +172,21 @@ async def pauses(bench: Bench) -> list[Row]:
 
 
 def api_rows(docker: PrivateDocker) -> list[Row]:
-    """Measure an exec through the daemon's HTTP API, next to Docker's command in the same container."""
+    """Measure an exec by the daemon's HTTP API, and by our command, next to Docker's command in the same container."""
     environment = {"BHATTI_DOCKER_SOCKET": str(docker.socket), "BHATTI_IMAGES_DIR": str(paths.images_dir())}
     with daemon(engine="docker", **environment) as served, served.client() as client:
         served.out("create", "one")
         name = docker.docker("ps", "--filter", "label=bhatti.name=one", "--format", "{{.Names}}")[0]
         by_hand = ["docker", "--host", f"unix://{docker.socket}", "exec", name, "true"]
-        theirs, ours = [], []
-        for _ in range(EXECS):
-            began = time.perf_counter()
-            subprocess.run(by_hand, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
-            theirs.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            client.call(table.EXEC, types.ExecRequest(cmd=["true"]), id="one")
-            ours.append(time.perf_counter() - began)
-    floor = row("docker exec true, beside the API", theirs)
-    return [floor, row("API: exec true", ours, floor=floor, target=TARGETS["API: exec true"])]
+        cases: dict[str, Case] = {
+            "docker exec true, beside the API": lambda: run(served, *by_hand),
+            "API: exec true": lambda: client.call(table.EXEC, types.ExecRequest(cmd=["true"]), id="one"),
+            "bhatti exec one -- true": lambda: run(served, *command("exec", "one", "--", "true")),
+        }
+        seconds = asyncio.run(take_turns(cases, EXECS))
+    (by_hand_name, theirs), *ours = seconds.items()
+    floor = row(by_hand_name, theirs)
+    return [floor, *(row(name, found, floor=floor, target=TARGETS[name]) for name, found in ours)]
 
 
 @asynccontextmanager

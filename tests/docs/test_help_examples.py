@@ -27,6 +27,7 @@ pytestmark = pytest.mark.timeout(120)
 BEFORE: dict[str, list[str]] = {
     "rm": ["create agent-2"],
     "start": ["stop agent-1"],
+    "unpublish": ["publish agent-1 8000"],
     "resume": ["pause agent-1"],
     "checkpoint restore": ["checkpoint create agent-1 before-upgrade"],
     "checkpoint rm": ["checkpoint create agent-1 before-upgrade"],
@@ -67,7 +68,7 @@ RUN = [
 @pytest.fixture(scope="module")
 def served() -> Iterator[Daemon]:
     with short_directory() as directory:
-        found = Daemon(directory, BHATTI_LISTEN="127.0.0.1:0")
+        found = Daemon(directory, BHATTI_LISTEN="127.0.0.1:0", BHATTI_GATEWAY_LISTEN="127.0.0.1:0")
         programs = directory / "bin"
         programs.mkdir()
         (programs / "bhatti").write_text(f'#!/bin/sh\nexec {sys.executable} -m bhatti "$@"\n')
@@ -186,7 +187,7 @@ def test_the_example_of_shell_is_a_program_on_the_whole_screen(prepared: Daemon)
 
 
 def test_the_example_of_setup_remembers_the_daemon(prepared: Daemon) -> None:
-    line = next(line for line in prepared.log.splitlines() if "listening on http://" in line)
+    line = next(line for line in prepared.log.splitlines() if "lifetime: listening on http://" in line)
     given = [re.sub(r"http://box\S*", line.split("listening on ")[1].split()[0], word) for word in words("setup")]
     key = prepared.out("user", "create", "anna").decode().strip()
     done = prepared.bhatti(*given, env={"BHATTI_API_KEY": key})
