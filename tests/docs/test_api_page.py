@@ -25,7 +25,7 @@ SOCKET = "/run/bhatti/bhatti.sock"
 ORDER = {"sandbox.create": -2, "file.write": -1, "sandbox.destroy": 1, "volume.remove": 1}
 """What others need is made first, and what others need is removed last; the rest is in the order of the page."""
 
-ELSEWHERE = frozenset({"image.build", "image.import", "image.pull"})
+ELSEWHERE = frozenset({"image.build", "image.import", "image.pull", "task.start"})
 """Minutes of downloads: `tests/conformance` makes images, and the types of these calls are checked with the others'."""
 
 NOT_HERE = frozenset(
@@ -38,10 +38,13 @@ NOT_HERE = frozenset(
         "snapshot.verify",
         "forward",
         "image.remove",
+        "task.get",
+        "task.wait",
+        "task.cancel",
     }
 )
-"""What these need (an engine with memory snapshots, an image, a database) is not here: they are refused in words that
-the page has. `tests/server` does them in virtual machines."""
+"""What these need (an engine with memory snapshots, an image, a database, a task) is not here: they are refused in
+words that the page has. `tests/server` does them in virtual machines."""
 
 
 def calls() -> dict[str, tuple[str, str]]:

@@ -37,6 +37,7 @@ BEFORE: dict[str, list[str]] = {
     "volume rm": ["volume create data --size 10G"],
     "volume resize": ["volume create data --size 10G"],
     "volume clone": ["volume create data --size 10G"],
+    "task inspect": ["image build --detach"],
     "user inspect": ["user create anna"],
     "user update": ["user create anna"],
     "user rotate": ["user create anna"],
@@ -53,7 +54,7 @@ EXIT_CODES = {"exec": 3}
 FILES = ("data.csv", "src/main.py", "workspace/draft.txt", "workspace/results/all.txt", "workspace/cache/part")
 """What there is where the examples are run; `workspace` is the sandbox's."""
 
-BY_HAND = {"events", "forward", "shell", "serve", "setup", "image pull"}
+BY_HAND = {"events", "forward", "shell", "serve", "setup", "image pull", "task cancel"}
 """Examples that need more than a shell: see the tests below."""
 
 ALL = every_command()
@@ -108,7 +109,7 @@ def prepared(served: Daemon, request: pytest.FixtureRequest) -> Daemon:
     """The state in which the example of a command makes sense."""
     name = request.node.callspec.params["name"] if hasattr(request.node, "callspec") else ""
     clear(served)
-    if name.startswith("image"):
+    if name.startswith(("image", "task")):
         request.getfixturevalue("images")
     if not name.startswith(WITHOUT_A_SANDBOX):
         served.out("create", "agent-1")
@@ -215,3 +216,9 @@ def test_the_example_of_pull_is_understood() -> None:
     assert isinstance(group, click.Group)
     context = group.commands["pull"].make_context("pull", words("image pull")[2:])
     assert context.params["reference"] == words("image pull")[-1]
+
+
+def test_the_example_of_cancel_is_understood(prepared: Daemon) -> None:
+    """What could be cancelled takes minutes; `tests/unit` cancels work that waits for it."""
+    done = prepared.bhatti(*words("task cancel"))
+    assert (done.returncode, b"there is no task" in done.stderr) == (4, True)

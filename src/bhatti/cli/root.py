@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "publish": ("publish", "Publish a port of a sandbox for everybody."),
     "unpublish": ("publish", "Publish ports of a sandbox no more."),
     "image": ("image", "Build, list and remove images."),
+    "task": ("task", "List, show, cancel and wait for long work."),
     "volume": ("volume", "Make, list, grow, clone and remove volumes."),
     "events": ("observe", "Show what happened, or what happens."),
     "backup": ("observe", "Copy the daemon's store while it runs."),

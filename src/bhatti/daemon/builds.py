@@ -40,14 +40,20 @@ class Images:
         """Return the variables that programs of an image start with; none if there is no such image. Safe to cancel."""
         return await to_thread.run_sync(self._store.environment, name)
 
-    async def make(self, work: Work, on_progress: BuildCallback) -> types.Image:
-        """Do the work. When cancelled, it goes on by itself, and another call waits for it."""
+    async def make(
+        self, work: Work, on_progress: BuildCallback, check: Callable[[], None] = lambda: None
+    ) -> types.Image:
+        """Do the work. When cancelled, it goes on by itself, and another call waits for it.
+
+        `check` is called in the work's thread before each step; what it raises ends the work.
+        """
         loop = asyncio.get_running_loop()
 
         def progress(stage: str, done: int, total: int) -> None:
             event = types.BuildEvent(type="progress", stage=stage, done=done, total=total)
             if loop.is_closed():  # the daemon has stopped while the thread works: its process waits for us alone
                 raise stopping()
+            check()
             loop.call_soon_threadsafe(on_progress, event)
 
         return answer(await to_thread.run_sync(work, self._store, progress, abandon_on_cancel=True))
@@ -58,7 +64,7 @@ class Images:
 
 
 class RecordedImages(Images):
-    """Images whose making and removing are orders, and events when they are done."""
+    """Images whose making and removing are events when they are done."""
 
     def __init__(self, settings: Settings, orders: Orders, watch: Watching) -> None:
         super().__init__(settings)
@@ -66,15 +72,13 @@ class RecordedImages(Images):
         self._orders = orders
         self._watch = watch
 
-    async def order(self, kind: str, work: Work, on_progress: BuildCallback) -> types.Image:
-        """Do the work, then note an event of that `kind`. When cancelled, both go on, and another call waits."""
-
-        async def order() -> types.Image:
-            image = await self.make(work, on_progress)
-            await self._watch.happened(kind, image.name)
-            return image
-
-        return await self._orders.run(order, undo_when_left=False)
+    async def make_recorded(
+        self, kind: str, work: Work, on_progress: BuildCallback, check: Callable[[], None]
+    ) -> types.Image:
+        """Do the work, then note an event of that `kind`; the rest is as with `make`."""
+        image = await self.make(work, on_progress, check)
+        await self._watch.happened(kind, image.name)
+        return image
 
     async def remove_unused(self, name: str, records: Iterable[Record]) -> None:
         """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`) if one of the sandboxes needs it."""

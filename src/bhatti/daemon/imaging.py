@@ -1,24 +1,44 @@
-"""The part of the daemon's work that is about images."""
+"""The part of the daemon's work that is about images, and about the tasks that make them."""
 
 import abc
 
 from bhatti.daemon import builds
+from bhatti.daemon.builds import RecordedImages
 from bhatti.daemon.catalogue import Catalogue
+from bhatti.daemon.tasks import Job, Tasks, Work, answer
 from bhatti.engines.base import Engine
+from bhatti.errors import InvalidRequest
+from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
 from bhatti.server.backend import Backend, BuildCallback
 from bhatti.store.journal import Journal
 
 
 class Imaging(Backend):
-    """The methods of `Backend` about images, for one who has the images and the catalogue."""
+    """The methods of `Backend` about images and tasks, for one who has the images, the tasks and the catalogue."""
 
-    _images: builds.RecordedImages
+    _images: RecordedImages
+    _jobs: Tasks
     _catalogue: Catalogue
 
     @abc.abstractmethod
     def _serving(self) -> tuple[Journal, Engine]:
         """Return what the daemon works with; raises `Unavailable` while it starts or stops."""
+
+    @property
+    def tasks(self) -> Tasks:
+        """See `Backend`."""
+        self._serving()
+        return self._jobs
+
+    async def start_task(self, request: types.TaskStart, caller: Caller = ADMIN) -> types.Task:
+        """See `Backend`."""
+        wanted = [one for one in (request.build, request.import_, request.pull) if one is not None]
+        if len(wanted) != 1:
+            raise InvalidRequest(
+                f"{len(wanted)} things to begin", hint="give one of build, import and pull", code="invalid-field"
+            )
+        return answer(await self.tasks.begin(*self._work(wanted[0]), owner=caller.owner))
 
     async def images(self) -> list[types.Image]:
         """See `Backend`."""
@@ -26,15 +46,29 @@ class Imaging(Backend):
 
     async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
-        return await self._images.order("image-built", builds.building(request), on_progress)
+        return await self.tasks.run(*self._work(request), on_progress=on_progress)
 
     async def import_image(self, request: types.ImageImport, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
-        return await self._images.order("image-imported", builds.importing(request), on_progress)
+        return await self.tasks.run(*self._work(request), on_progress=on_progress)
 
     async def pull_image(self, request: types.ImagePull, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
-        return await self._images.order("image-pulled", builds.pulling(request), on_progress)
+        return await self.tasks.run(*self._work(request), on_progress=on_progress)
+
+    def _work(self, request: types.ImageBuild | types.ImageImport | types.ImagePull) -> tuple[str, str, Work]:
+        """Return kind, subject and work of the task that a request is for; raises `InvalidRequest`."""
+        if isinstance(request, types.ImageBuild):
+            kind, event, subject, making = "image-build", "image-built", request.name, builds.building(request)
+        elif isinstance(request, types.ImageImport):
+            kind, event, subject, making = "image-import", "image-imported", request.source, builds.importing(request)
+        else:
+            kind, event, subject, making = "image-pull", "image-pulled", request.reference, builds.pulling(request)
+
+        async def work(job: Job) -> types.Image:
+            return await self._images.make_recorded(event, making, job.step, job.check)
+
+        return kind, subject, work
 
     async def remove_image(self, name: str) -> None:
         """See `Backend`."""

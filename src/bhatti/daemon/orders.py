@@ -72,10 +72,13 @@ class Orders:
             raise stopping()
         return order.results[0]
 
-    def later(self, work: Callable[[], Awaitable[object]], what: str) -> None:
-        """Carry out `work` that nobody waits for; if it fails, the log tells of it as `what`."""
+    def later(self, work: Callable[[], Awaitable[object]], what: str) -> bool:
+        """Carry out `work` that nobody waits for; if it fails, the log tells of it as `what`.
+
+        Return whether it will be: not when the daemon stops.
+        """
         if self._closed:
-            return
+            return False
 
         async def told() -> None:
             try:
@@ -86,6 +89,7 @@ class Orders:
         order = _Order(told)
         self._under_way.add(order)
         self._tasks.start_soon(self._carry_out, order)
+        return True
 
     async def close(self, grace_s: float) -> None:
         """Refuse new orders and wait at most `grace_s` for those under way, then cancel them and wait again."""

@@ -38,6 +38,7 @@ from bhatti.daemon.publishing import Publishing
 from bhatti.daemon.recovery import Recovery
 from bhatti.daemon.settings import Settings
 from bhatti.daemon.sleeping import Sleeping
+from bhatti.daemon.tasks import Tasks
 from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
@@ -82,6 +83,7 @@ class Service(Imaging):
         self._watch = Watching(settings, self._catalogue)
         self._checkpoints = Checkpoints(self.claims, self._watch, self._catalogue, self._accounts.check_snapshots)
         self._images = builds.RecordedImages(settings, self._orders, self._watch)
+        self._jobs = Tasks(self._orders)
         self._edits = editing.Edits(self.claims, self._catalogue)
         self._following = Following(self._serving, self._catalogue, self.claims)
         self._ledger = Ledger()
@@ -115,6 +117,7 @@ class Service(Imaging):
         for record in await journal.sandboxes():
             self._catalogue.put(record)
         await self._volumes.start(journal.volumes, engine)
+        await self._jobs.start(journal.tasks)
         await self._watch.begin(journal, engine)
         await self._publishing.start(journal)
         await self._accounts.start(journal, self._catalogue, self._volumes, self._end)
@@ -133,6 +136,7 @@ class Service(Imaging):
         """From now on, refuse new requests as `stopping`."""
         self._stopping = True
         self._watch.end()
+        self._jobs.end()
 
     async def stop(self) -> None:
         """Let the orders under way come to an end, and end all sandboxes if so set."""
@@ -359,8 +363,6 @@ class Service(Imaging):
             return err
         return error if record.status is Status.RUNNING else answers.not_running(record)
 
-    # --- volumes and published ports
-
     @property
     def volumes(self) -> Volumes:
         """See `Backend`."""
@@ -377,8 +379,6 @@ class Service(Imaging):
     def published(self) -> Publishing:
         """What the gateway serves; there from the beginning to the end."""
         return self._publishing
-
-    # --- readiness
 
     def _serving(self) -> tuple[Journal, Engine]:
         if self._stopping:

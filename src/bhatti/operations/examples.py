@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from bhatti.model.sandbox import Status, Temperature, VolumeStatus
+from bhatti.model.task import TaskStatus
 from bhatti.operations import types
 from bhatti.operations.operation import Operation
 
@@ -133,6 +134,17 @@ PORT = types.ListeningPort(container_port=8000, proxy_url="/sandboxes/3f9a1c7e5b
 
 VOLUME = types.Volume(name="data", size_mb=1024, created_at=MOMENT, status=VolumeStatus.READY, used_mb=0)
 
+TASK = types.Task(
+    id="task_5f0c2b9a7d31",
+    kind="image-pull",
+    subject="alpine:3.19",
+    status=TaskStatus.RUNNING,
+    begun_at=MOMENT,
+    stage="layer 1",
+    done=1_048_576,
+    total=3_407_872,
+)
+
 EXAMPLES: dict[str, Example] = {
     "health": Example(answer=types.Health(status="ok", sandboxes=1, uptime=86_400.0)),
     "version": Example(
@@ -234,6 +246,11 @@ EXAMPLES: dict[str, Example] = {
         answer=msgspec.structs.replace(IMAGE, name="alpine-3.19", source="docker.io/library/alpine:3.19"),
     ),
     "image.prune": Example(answer=types.ImagesPruned(freed_bytes=734_003_200)),
+    "task.start": Example(request=types.TaskStart(pull=types.ImagePull(reference="alpine:3.19")), answer=TASK),
+    "task.list": Example(answer=[TASK]),
+    "task.get": Example(parameters={"task": TASK.id}, answer=TASK),
+    "task.wait": Example(parameters={"task": TASK.id}, answer=TASK),
+    "task.cancel": Example(parameters={"task": TASK.id}, answer=msgspec.structs.replace(TASK, cancelling=True)),
     "image.remove": Example(parameters={"name": "alpine-3.19"}, answer=types.Outcome(status="deleted")),
     "volume.create": Example(request=types.VolumeCreate(name="data", size_mb=1024), answer=VOLUME),
     "volume.list": Example(answer=[VOLUME]),

@@ -15,6 +15,7 @@ from bhatti.operations.tables import (
     publications,
     sandboxes,
     system,
+    tasks,
     users,
     volumes,
 )
@@ -27,6 +28,7 @@ from bhatti.operations.tables.ports import *
 from bhatti.operations.tables.publications import *
 from bhatti.operations.tables.sandboxes import *
 from bhatti.operations.tables.system import *
+from bhatti.operations.tables.tasks import *
 from bhatti.operations.tables.users import *
 from bhatti.operations.tables.volumes import *
 
@@ -42,6 +44,7 @@ ALL: tuple[Operation[object, object], ...] = (
     *ports.OPERATIONS,
     *publications.OPERATIONS,
     *images.OPERATIONS,
+    *tasks.OPERATIONS,
     *observation.OPERATIONS,
     *users.OPERATIONS,
     *volumes.OPERATIONS,

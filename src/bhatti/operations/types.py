@@ -16,5 +16,6 @@ from bhatti.operations.documents.ports import *
 from bhatti.operations.documents.publications import *
 from bhatti.operations.documents.sandboxes import *
 from bhatti.operations.documents.system import *
+from bhatti.operations.documents.tasks import *
 from bhatti.operations.documents.users import *
 from bhatti.operations.documents.volumes import *

@@ -15,6 +15,7 @@ from bhatti.guestlink.client import GuestLink
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
 from bhatti.server.accounts import Accounts
+from bhatti.server.jobs import TaskBackend
 from bhatti.server.publications import PublicationBackend
 from bhatti.server.volumes import VolumeBackend
 
@@ -188,6 +189,15 @@ class Backend(abc.ABC):
         Raises `Busy` while sandboxes are being made, `Conflict` (code `images-shared`). When cancelled, it is done all
         the same.
         """
+
+    @abc.abstractmethod
+    async def start_task(self, request: types.TaskStart, caller: Caller = ADMIN) -> types.Task:
+        """Begin long work of the caller's, and return while it goes on; raises `InvalidRequest`."""
+
+    @property
+    @abc.abstractmethod
+    def tasks(self) -> TaskBackend:
+        """The long work that goes on, and that has ended; it refuses by itself while the daemon starts or stops."""
 
     @property
     @abc.abstractmethod

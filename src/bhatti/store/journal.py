@@ -19,6 +19,7 @@ from bhatti.store.events import ALL, Batch, Event, Wanted
 from bhatti.store.intents import Intent, Kind
 from bhatti.store.publication_journal import PublicationJournal
 from bhatti.store.sandboxes import Record
+from bhatti.store.tasks import TaskJournal
 from bhatti.store.users import UserRecord
 from bhatti.store.volume_journal import VolumeJournal
 
@@ -33,6 +34,7 @@ class Journal:
         self._written = anyio.Event()
         self.volumes = VolumeJournal(database, self._write)
         self.publications = PublicationJournal(database, self._write)
+        self.tasks = TaskJournal(database, self._write)
 
     @property
     def written(self) -> anyio.Event:

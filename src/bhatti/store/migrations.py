@@ -94,6 +94,20 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     ALTER TABLE users ADD COLUMN max_published INTEGER DEFAULT 10;
     """,
+    # 7: long work
+    """
+    CREATE TABLE tasks (
+        id       TEXT PRIMARY KEY,
+        owner    TEXT NOT NULL DEFAULT '',
+        kind     TEXT NOT NULL,
+        subject  TEXT NOT NULL,
+        status   TEXT NOT NULL,
+        begun_at TEXT NOT NULL,
+        ended_at TEXT,
+        error    BLOB,
+        image    TEXT
+    ) STRICT;
+    """,
 )
 
 

@@ -27,6 +27,11 @@ OPERATIONS: dict[type[Made], Operation[Any, types.Image]] = {
 }
 
 
+detach_option = click.option(
+    "-d", "--detach", is_flag=True, help="Print the id of the task and return; see `bhatti task wait`."
+)
+
+
 @click.group()
 def image() -> None:
     """Build, take over, list and remove images.
@@ -38,24 +43,27 @@ def image() -> None:
 @image.command()
 @click.argument("name", default="base")
 @click.option("--refresh", is_flag=True, help="Ask for the packages again and take newer ones.")
+@detach_option
 @json_option
 @quiet_option
-def build(name: str, refresh: bool, as_json: bool, quiet: bool) -> None:
+def build(name: str, refresh: bool, detach: bool, as_json: bool, quiet: bool) -> None:
     """Build what is missing of an image; nothing, if all of it is there.
 
     Interrupted, it can be run again and goes on from what was finished.
 
     Example: bhatti image build base
     """
-    _make("image build", types.ImageBuild(name=name, refresh=refresh), as_json=as_json, quiet=quiet)
+    request = types.ImageBuild(name=name, refresh=refresh)
+    _make("image build", request, detach=detach, as_json=as_json, quiet=quiet)
 
 
 @image.command("import")
 @click.argument("source")
 @click.option("--name", help="What to call it here; by default as it is called there.")
+@detach_option
 @json_option
 @quiet_option
-def import_(source: str, name: str | None, as_json: bool, quiet: bool) -> None:
+def import_(source: str, name: str | None, detach: bool, as_json: bool, quiet: bool) -> None:
     """Take over an image from a file or directory: docker-archive:FILE, oci-archive:FILE or oci:DIR.
 
     A `:TAG` after the path chooses one of several. Paths are those of the machine that the daemon runs on.
@@ -64,7 +72,7 @@ def import_(source: str, name: str | None, as_json: bool, quiet: bool) -> None:
     """
     kind, colon, path = source.partition(":")
     request = types.ImageImport(source=f"{kind}:{Path(path).absolute()}" if colon and path else source, name=name)
-    _make("image import", request, as_json=as_json, quiet=quiet)
+    _make("image import", request, detach=detach, as_json=as_json, quiet=quiet)
 
 
 @image.command()
@@ -73,10 +81,18 @@ def import_(source: str, name: str | None, as_json: bool, quiet: bool) -> None:
 @click.option("--insecure", is_flag=True, help="Allow plain HTTP to another machine.")
 @click.option("--username", default="", help="Who you are at the registry; otherwise Docker's configuration says it.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@detach_option
 @json_option
 @quiet_option
 def pull(
-    reference: str, name: str | None, insecure: bool, username: str, password_stdin: bool, as_json: bool, quiet: bool
+    reference: str,
+    name: str | None,
+    insecure: bool,
+    username: str,
+    password_stdin: bool,
+    detach: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Take over an image from a registry.
 
@@ -92,10 +108,14 @@ def pull(
     elif username:
         password = click.prompt(f"Password of {username}", hide_input=True, err=True)
     request = types.ImagePull(reference=reference, name=name, insecure=insecure, username=username, password=password)
-    _make("image pull", request, as_json=as_json, quiet=quiet)
+    _make("image pull", request, detach=detach, as_json=as_json, quiet=quiet)
 
 
-def _make(title: str, request: Made, *, as_json: bool, quiet: bool) -> None:
+def _make(title: str, request: Made, *, detach: bool, as_json: bool, quiet: bool) -> None:
+    if detach:
+        begun = client().call(table.TASK_START, _start(request))
+        answer(begun, begun.id, as_json=as_json)
+        return
     made: types.Image | None = None
     with progress.shown(title, quiet=quiet or as_json) as report:
         for event in _build_events(request):
@@ -119,6 +139,12 @@ def _make(title: str, request: Made, *, as_json: bool, quiet: bool) -> None:
                 ("digest", made.digest),
             ]
         )
+
+
+def _start(request: Made) -> types.TaskStart:
+    if isinstance(request, types.ImageBuild):
+        return types.TaskStart(build=request)
+    return types.TaskStart(import_=request) if isinstance(request, types.ImageImport) else types.TaskStart(pull=request)
 
 
 def _build_events(request: Made) -> Iterator[types.BuildEvent]:

@@ -103,3 +103,15 @@ async def test_closing_undoes_what_takes_too_long() -> None:
             await caller
         assert caught.value.code == "stopping"
     assert work.outcome == "undone"
+
+
+async def test_work_that_nobody_waits_for_is_waited_for_at_the_end_and_refused_after_it() -> None:
+    work = Work()
+    async with anyio.create_task_group() as tasks:
+        orders = Orders(tasks)
+        assert orders.later(work, "work")
+        await work.began.wait()
+        work.release.set()
+        await orders.close(60)
+        assert work.outcome == "done"
+        assert not orders.later(work, "work again")
