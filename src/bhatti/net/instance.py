@@ -17,12 +17,15 @@ def instance_of(state_dir: Path) -> str:
     return hashlib.sha256(str(state_dir.resolve()).encode()).hexdigest()[:8]
 
 
-def bridge_name(instance: str, owner: str = "") -> str:
-    """Return the name of the bridge of `instance` for an owner's machines: `bhb` and 8 digits, or 12 with an owner."""
+def bridge_name(instance: str, owner: str = "", *, prefix: str = "bhb") -> str:
+    """Return the name of the bridge of `instance` for an owner's machines: `bhb` and 8 digits, or 12 with an owner.
+
+    Bridges that others make for us have another `prefix`, of three letters.
+    """
     if not owner:
-        return f"bhb{instance}"
+        return f"{prefix}{instance}"
     digest = hashlib.sha256(f"{instance}/{owner}".encode()).hexdigest()
-    return f"bhb{digest[: IFNAMSIZ - 1 - 3]}"
+    return f"{prefix}{digest[: IFNAMSIZ - 1 - len(prefix)]}"
 
 
 def bridge_alias(instance: str) -> str:

@@ -2,6 +2,8 @@
 
 import logging
 
+import anyio
+
 from bhatti.engines.base import CauseOfDeath
 from bhatti.engines.docker import console, death
 from bhatti.engines.docker.api import DockerApi
@@ -22,7 +24,9 @@ class DockerContainer:
 
     async def create(self, config: ContainerConfig) -> str:
         """Make it under the name it is known by so far; return Docker's id."""
-        self.reference = await self._api.create_container(self.reference, config)
+        # Never broken off: Docker would go on, and whoever removes it meanwhile would find nothing yet.
+        with anyio.CancelScope(shield=True):
+            self.reference = await self._api.create_container(self.reference, config)
         return self.reference
 
     async def rename(self, name: str) -> None:

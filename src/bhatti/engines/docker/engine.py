@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -118,7 +119,9 @@ class DockerEngine(Engine):
                 if host is not None:
                     try:
                         if idle:
-                            await _remove_network(host)
+                            with _no_harm():
+                                await host.network.sweep(())
+                                await host.network.remove()
                     finally:
                         await host.api.aclose()
 
@@ -127,6 +130,8 @@ class DockerEngine(Engine):
         for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
             await self._adopt_one(directory)
         await self._end_strays()
+        with _no_harm():
+            await self._host.network.sweep({machine.spec.owner for machine in self._machines.values()})
         homes = {machine.home for machine in self._machines.values()}
         await anyio.to_thread.run_sync(_sweep_homes, self.settings.homes_dir, homes)
         await self._host.images.sweep()
@@ -147,8 +152,21 @@ class DockerEngine(Engine):
             with anyio.CancelScope(shield=True):
                 await machine.remove()
                 del self._machines[spec.id]
+                await self._leave(spec.owner)
             raise
         return machine.described()
+
+    async def _leave(self, owner: str) -> None:
+        """Remove the network of an owner who has no sandbox left; the administrator's own goes with the engine."""
+
+        def needed() -> bool:
+            return any(machine.spec.owner == owner for machine in self._machines.values())
+
+        if owner and not needed():
+            assert self._pool is not None
+            await self._pool.forsake(self._host.network.of(owner))
+            with _no_harm():
+                await self._host.network.remove(owner, unless=needed)
 
     async def _create(self, machine: DockerMachine, progress: ProgressCallback) -> None:
         assert self._pool is not None
@@ -165,6 +183,7 @@ class DockerEngine(Engine):
             await machine.remove()
             # Only now: a destroy that failed can be asked for again.
             self._machines.pop(sandbox_id, None)
+            await self._leave(machine.spec.owner)
 
     async def pause(self, sandbox_id: str) -> Machine:
         """See `Engine.pause`."""
@@ -316,12 +335,13 @@ class DockerEngine(Engine):
                     tasks.start_soon(machine.reconsider)
 
 
-async def _remove_network(host: DockerHost) -> None:
+@contextlib.contextmanager
+def _no_harm() -> Iterator[None]:
+    """Go on where a network could not be removed: without containers it harms nobody, and is used again."""
     try:
-        await host.network.remove()
+        yield
     except BhattiError as error:
-        # A network without containers harms nobody, and the next engine uses it again.
-        log.warning("the network %s could not be removed: %s", host.network.name, error.message)
+        log.warning("a network could not be removed: %s", error.message)
 
 
 def _sweep_homes(homes: Path, keep: set[str]) -> None:

@@ -100,7 +100,7 @@ class DockerMachine:
         with disk_errors_explained(self.directory):
             image = await self._host.images.find(self.spec.image)
             volumes = await self._host.volumes.check(self.spec.volumes, taken())
-            shape = Shape.of(self.spec, image)
+            shape = Shape.of(self.spec, image, self._host.network.of(self.spec.owner))
             self.record = msgspec.structs.replace(self.record, agent=shape.agent)
             ready = pool.take(shape) if not volumes else None
             if ready is not None:
@@ -125,7 +125,7 @@ class DockerMachine:
         self._changing = True
         try:
             await self._note(phase=Phase.STARTING, cause=None)
-            await self._host.network.ensure()
+            await self._host.network.ensure(self.spec.owner)
             await anyio.to_thread.run_sync(self._home.remove_sockets)
             try:
                 await self._start(stages, self._launch)
@@ -258,11 +258,10 @@ class DockerMachine:
         stages.begin("config")
         agent = await anyio.to_thread.run_sync(self._prepare, image)
         stages.begin("container")
-        host = self._host
-        around = Surroundings(agent, self._home, host.network.name, volumes, host.instance)
+        network, host = await self._host.network.ensure(self.spec.owner), self._host
+        around = Surroundings(agent, self._home, network, volumes, host.instance)
         config = container_config(host.settings, self.spec, image.id, host.runtime, around)
-        identifier = await self._docker.create(config)
-        self.record = msgspec.structs.replace(self.record, container=identifier)
+        self.record = msgspec.structs.replace(self.record, container=await self._docker.create(config))
         stages.begin("start")
         await self._start(stages, self._launch)
 
@@ -317,8 +316,8 @@ class DockerMachine:
             raise
         finally:
             self._startup = None
-        address = info.address if self._host.network.bridged else None
-        self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=address or "")
+        address = info.address or "" if self._host.network.bridged else ""
+        self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=address)
         self._paused = False
 
     async def _take(self, info: ContainerInfo | None) -> None:

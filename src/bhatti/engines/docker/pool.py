@@ -40,11 +40,12 @@ class Shape:
     agent: str
     cpus: int
     memory_mib: int
+    network: str
 
     @classmethod
-    def of(cls, spec: SandboxSpec, image: FoundImage) -> "Shape":
+    def of(cls, spec: SandboxSpec, image: FoundImage, network: str) -> "Shape":
         """Return the shape of a sandbox without volumes."""
-        return cls(image.id, agent_version(image.boot), spec.cpus, spec.memory_mib)
+        return cls(image.id, agent_version(image.boot), spec.cpus, spec.memory_mib, network)
 
 
 class ReadyContainer:
@@ -117,6 +118,15 @@ class ReadyPool:
         self._wanted = shape, image
         self._asked.set()
 
+    async def forsake(self, network: str) -> None:
+        """Keep nothing ready on a network whose owner has no sandbox left."""
+        if self._wanted is not None and self._wanted[0].network == network:
+            self._wanted = None
+            self._asked.set()  # what is being made at this moment is of no use either
+            for ready in [ready for ready in self._ready if ready.shape.network == network]:
+                self._ready.remove(ready)
+                await ready.discard()
+
     async def fill(self) -> None:
         """Make what is missing whenever somebody wants something, until cancelled."""
         while self._size:
@@ -134,14 +144,13 @@ class ReadyPool:
             await self._ready.pop().discard()
 
     async def _fill_up(self) -> None:
-        assert self._wanted is not None
-        shape, image = self._wanted
-        useless = [ready for ready in self._ready if ready.shape != shape or not ready.waits]
+        wanted = self._wanted
+        useless = [ready for ready in self._ready if wanted is None or ready.shape != wanted[0] or not ready.waits]
         for ready in useless:
             self._ready.remove(ready)
             await ready.discard()
-        while len(self._ready) < self._size and self._wanted[0] == shape:
-            self._ready.append(await self._make(shape, image))
+        while wanted is not None and len(self._ready) < self._size and self._wanted == wanted:
+            self._ready.append(await self._make(*wanted))
 
     async def _make(self, shape: Shape, image: FoundImage) -> ReadyContainer:
         host = self._host
@@ -154,7 +163,7 @@ class ReadyPool:
         try:
             await anyio.to_thread.run_sync(_make_home, home)
             agent = await anyio.to_thread.run_sync(unpack_agent, image.boot, host.settings.agents_dir)
-            around = Surroundings(agent=agent, home=home, network=host.network.name, volumes=(), instance=host.instance)
+            around = Surroundings(agent=agent, home=home, network=shape.network, volumes=(), instance=host.instance)
             await docker.create(container_config(host.settings, nobody, shape.image, host.runtime, around))
             await docker.start()
             pipe = await self._reach(home, docker)

@@ -293,6 +293,33 @@ async def test_the_network_lives_as_long_as_there_are_sandboxes(settings: Docker
 
 
 @pytest.mark.usefixtures("nothing_left")
+async def test_sandboxes_of_different_users_are_on_networks_of_their_own(
+    settings: DockerSettings, docker: PrivateDocker
+) -> None:
+    instance = instance_of(settings.state_dir)
+    bridges = [anyio.Path("/sys/class/net") / interface_name(instance, owner) for owner in ("usr_a", "usr_b")]
+    async with DockerEngine(settings) as engine:
+        hers, other, his = [await engine.create(new_spec(owner=owner)) for owner in ("usr_a", "usr_a", "usr_b")]
+        networks = [
+            str(machine.address).rpartition(".")[0] for machine in (hers, other, his, await engine.create(new_spec()))
+        ]
+        assert networks[0] == networks[1]
+        assert len(set(networks)) == 3
+        await engine.stop(his.id, memory=False)
+        await engine.start(his.id)
+        await engine.destroy(hers.id)
+        assert [await bridge.exists() for bridge in bridges] == [True, True], "another one of hers is there"
+        await engine.destroy(other.id)
+        await engine.destroy(his.id)
+        assert [await bridge.exists() for bridge in bridges] == [False, False]
+        docker.docker("network", "create", "--label", f"bhatti.instance={instance}", f"bhatti-{instance}-usr_c")
+    async with DockerEngine(settings) as engine:
+        for machine in await engine.adopt():
+            await engine.destroy(machine.id)
+        assert f"bhatti-{instance}-usr_c" not in docker.docker("network", "ls", "--format", "{{.Name}}")
+
+
+@pytest.mark.usefixtures("nothing_left")
 async def test_without_a_network_there_is_a_loopback(settings: DockerSettings) -> None:
     async with DockerEngine(replace(settings, network="none")) as engine:
         assert not engine.capabilities.bridge_network

@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import anyio
 import pytest
 from tests.dockerd import PrivateDocker
 from tests.unit.bhatti.engines.docker.test_api import container
@@ -50,13 +53,44 @@ async def test_a_network_in_use_stays(api: DockerApi, docker: PrivateDocker) -> 
     assert await names(api) == []
 
 
+async def test_every_owner_has_a_network_of_their_own(api: DockerApi) -> None:
+    network = await ContainerNetwork.open(api, INSTANCE, wanted="auto", inside=True)
+    anna, bert = [await network.ensure(owner) for owner in ("usr_0000000a", "usr_0000000b")]
+    assert await network.ensure("usr_0000000a") == anna
+    assert sorted(await names(api)) == [network.name, anna, bert]
+    interfaces = {interface_name(INSTANCE, owner) for owner in ("", "usr_0000000a", "usr_0000000b")}
+    assert len(interfaces) == 3
+    assert all((Path("/sys/class/net") / name).exists() for name in interfaces)
+    await network.remove("usr_0000000b", unless=lambda: True)
+    await network.remove("usr_0000000a", unless=lambda: False)
+    assert sorted(await names(api)) == [network.name, bert]
+    await network.ensure("usr_0000000a")
+    await network.sweep({"usr_0000000b"})
+    assert sorted(await names(api)) == [network.name, bert]
+    await network.sweep(())
+    assert await names(api) == [network.name]
+    await network.remove()
+
+
+async def test_who_needs_a_network_that_is_about_to_go_gets_it_again(api: DockerApi) -> None:
+    network = await ContainerNetwork.open(api, INSTANCE, wanted="auto", inside=True)
+    name = await network.ensure("usr_0000000a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(network.remove, "usr_0000000a")
+        tasks.start_soon(network.ensure, "usr_0000000a")
+    assert name in await names(api)
+    await network.sweep(())
+    await network.remove()
+
+
 @pytest.mark.parametrize(("wanted", "inside", "reason"), [("none", True, "settings"), ("auto", False, "runtime")])
 async def test_without_a_network_nothing_is_made(api: DockerApi, wanted: str, inside: bool, reason: str) -> None:
     network = await ContainerNetwork.open(api, INSTANCE, wanted=wanted, inside=inside)  # type: ignore[arg-type]
     assert (network.name, network.bridged) == ("none", False)
     assert reason in network.reason
-    await network.ensure()
+    assert await network.ensure() == await network.ensure("usr_0000000a") == "none"
     await network.remove()
+    await network.sweep(())
     assert await names(api) == []
 
 
