@@ -54,7 +54,7 @@ EXIT_CODES = {"exec": 3}
 FILES = ("data.csv", "src/main.py", "workspace/draft.txt", "workspace/results/all.txt", "workspace/cache/part")
 """What there is where the examples are run; `workspace` is the sandbox's."""
 
-BY_HAND = {"events", "forward", "shell", "serve", "setup", "image pull", "task cancel"}
+BY_HAND = {"events", "forward", "mcp", "shell", "serve", "setup", "image pull", "task cancel"}
 """Examples that need more than a shell: see the tests below."""
 
 ALL = every_command()
@@ -174,6 +174,15 @@ def test_the_example_of_forward_listens_until_it_is_interrupted(prepared: Daemon
     with prepared.popen(*given, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert [process.stdout.readline().split()[-1] for _ in ports] == [b"agent-1:80", b"agent-1:5432"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) in (0, 130)
+
+
+def test_the_example_of_mcp_serves_until_it_is_interrupted(prepared: Daemon) -> None:
+    given = [word.replace("8808", "0") for word in words("mcp")]  # that port may be somebody else's
+    with prepared.popen(*given, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"http://127.0.0.1:" in process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert process.wait(60) in (0, 130)
 
