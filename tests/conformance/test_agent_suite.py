@@ -14,8 +14,11 @@ from bhatti.engines.base import Engine
 
 ROOT = Path(__file__).parents[2]
 
-SUITE_TIMEOUT_S = 900
+SUITE_TIMEOUT_S = 1500
 """Expected: four minutes in an emulated guest."""
+
+OWN_MACHINE = "tests/agent/test_own_machine.py"
+"""Goes first: an emulated kernel that has run hundreds of commands takes ten times as long to run out of memory."""
 
 
 @pytest.mark.anyio
@@ -27,23 +30,25 @@ async def test_the_agents_suite_passes_inside_a_machine(engine: Engine, create: 
         pytest.skip("the suite reaches the agent over TCP, which takes a machine with an address")
     box = await create("agent-suite", memory_mib=512)
     assert box.machine.address is not None
-    report = tmp_path / "report.xml"
-    with anyio.fail_after(SUITE_TIMEOUT_S):
-        done = await anyio.run_process(
-            [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", "--timeout=120", "tests/agent"],
-            cwd=ROOT,
-            env=os.environ
-            | {
-                "BHATTI_TEST_AGENT": box.machine.address,
-                "BHATTI_TEST_TOKEN": box.spec.token,
-                "BHATTI_TEST_SLOWNESS": "10",
-            },
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    print(done.stdout.decode(errors="replace")[-20_000:])
-    assert done.returncode == 0
-    suite = ElementTree.parse(report).find("testsuite")
-    assert suite is not None
-    ran = int(suite.get("tests", 0)) - int(suite.get("skipped", 0))
+    ran = 0
+    for number, tests in enumerate(([OWN_MACHINE], ["tests/agent", f"--ignore={OWN_MACHINE}"])):
+        report = tmp_path / f"report-{number}.xml"
+        with anyio.fail_after(SUITE_TIMEOUT_S):
+            done = await anyio.run_process(
+                [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", "--timeout=120", *tests],
+                cwd=ROOT,
+                env=os.environ
+                | {
+                    "BHATTI_TEST_AGENT": box.machine.address,
+                    "BHATTI_TEST_TOKEN": box.spec.token,
+                    "BHATTI_TEST_SLOWNESS": "10",
+                },
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+        print(done.stdout.decode(errors="replace")[-20_000:])
+        assert done.returncode == 0
+        suite = ElementTree.parse(report).find("testsuite")
+        assert suite is not None
+        ran += int(suite.get("tests", 0)) - int(suite.get("skipped", 0))
     assert ran > 100, f"only {ran} tests ran inside the machine"

@@ -43,7 +43,7 @@ from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.transports import UnixTransport
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
 
-BOOT_S = 10.0
+BOOT_S = 60.0
 SILENT_S = 0.3
 GRACE_S = 5.0
 

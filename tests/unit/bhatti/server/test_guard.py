@@ -1,4 +1,3 @@
-import os
 import socket
 import subprocess
 from contextlib import closing
@@ -7,6 +6,7 @@ from pathlib import Path
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from anyio import to_thread
+from tests.privileges import AS_OTHERS
 from tests.serving import Served
 
 from bhatti.errors import Unauthorized
@@ -33,7 +33,7 @@ async def test_what_the_administrator_s_requests_say_of_keys_does_not_matter(ser
             assert (await response.json())["admin"] is True
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@AS_OTHERS
 async def test_another_user_of_the_machine_needs_a_key_on_the_socket_too(served: Served, directory: Path) -> None:
     key = await served.user("anna")
     for path in (directory, served.settings.socket.parent):
