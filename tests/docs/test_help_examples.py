@@ -42,6 +42,11 @@ BEFORE: dict[str, list[str]] = {
     "user update": ["user create anna"],
     "user rotate": ["user create anna"],
     "user rm": ["user create anna"],
+    "create": ["secret set GITHUB_TOKEN --from-file data.csv"],
+    "secret inspect": ["secret set GITHUB_TOKEN --from-file data.csv"],
+    "secret rm": ["secret set GITHUB_TOKEN --from-file data.csv"],
+    "template inspect": ["template create agent"],
+    "template rm": ["template create agent"],
 }
 """What has been done before, beside `create agent-1`."""
 
@@ -51,7 +56,14 @@ WITHOUT_A_SANDBOX = ("create", "image")
 EXIT_CODES = {"exec": 3}
 """Examples that show what is not 0."""
 
-FILES = ("data.csv", "src/main.py", "workspace/draft.txt", "workspace/results/all.txt", "workspace/cache/part")
+FILES = (
+    "data.csv",
+    ".ssh/deploy",
+    "src/main.py",
+    "workspace/draft.txt",
+    "workspace/results/all.txt",
+    "workspace/cache/part",
+)
 """What there is where the examples are run; `workspace` is the sandbox's."""
 
 BY_HAND = {"events", "forward", "mcp", "shell", "serve", "setup", "image pull", "task cancel"}
@@ -75,6 +87,7 @@ def served() -> Iterator[Daemon]:
         (programs / "bhatti").write_text(f'#!/bin/sh\nexec {sys.executable} -m bhatti "$@"\n')
         (programs / "bhatti").chmod(0o755)
         found.env["PATH"] = f"{programs}:{found.env['PATH']}"
+        found.env["TOKEN"] = "ghp_example"
         found.start()
         try:
             yield found
@@ -100,6 +113,10 @@ def clear(served: Daemon) -> None:
             client.call(table.SANDBOX_DESTROY, id=sandbox.id)
         for volume in client.call(table.VOLUME_LIST):
             client.call(table.VOLUME_REMOVE, name=volume.name)
+        for secret in client.call(table.SECRET_LIST):
+            client.call(table.SECRET_REMOVE, name=secret.name)
+        for template in client.call(table.TEMPLATE_LIST):
+            client.call(table.TEMPLATE_REMOVE, template=template.name)
         for user in client.call(table.USER_LIST):
             client.call(table.USER_REMOVE, user=user.id)
 
@@ -113,11 +130,11 @@ def prepared(served: Daemon, request: pytest.FixtureRequest) -> Daemon:
         request.getfixturevalue("images")
     if not name.startswith(WITHOUT_A_SANDBOX):
         served.out("create", "agent-1")
-    for line in BEFORE.get(name, []):
-        served.out(*line.split())
     for path in FILES:
         (served.directory / path).parent.mkdir(exist_ok=True)
         (served.directory / path).write_text("a,b\n1,2\n")
+    for line in BEFORE.get(name, []):
+        served.out(*line.split())
     (served.directory / "app.tar").write_bytes(application())
     return served
 

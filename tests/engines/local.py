@@ -38,10 +38,19 @@ from bhatti.engines.base import (
     SnapshotReport,
 )
 from bhatti.engines.volume_files import VolumeFiles
-from bhatti.errors import Busy, Conflict, CorruptData, EngineFailure, GuestTimeout, NotFound, OutOfSpace
+from bhatti.errors import (
+    Busy,
+    Conflict,
+    CorruptData,
+    EngineFailure,
+    GuestTimeout,
+    InvalidRequest,
+    NotFound,
+    OutOfSpace,
+)
 from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.transports import UnixTransport
-from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
+from bhatti.model.sandbox import GuestFile, SandboxSpec, Status, Temperature, checked_name
 
 BOOT_S = 60.0
 SILENT_S = 0.3
@@ -320,7 +329,11 @@ class LocalEngine(Engine):
         sockets = {"LOHAR_TEST": "1", "LOHAR_SOCK": str(directory / "c"), "LOHAR_FWD_SOCK": str(directory / "f")}
         home = directory / "home"
         home.mkdir(exist_ok=True)
-        arguments = [str(home), json.dumps(dict(spec.env))] if spec.image == "base" else []
+        # In a file and not in an argument: what is in there may be secret, and arguments are for all to see.
+        _write(directory / "env", json.dumps(dict(spec.env)).encode())
+        for file in spec.files:
+            _write_inside(home, file)
+        arguments = [str(home), str(directory / "env")] if spec.image == "base" else []
         with (directory / "console").open("wb") as console:
             return subprocess.Popen(
                 [*PROGRAMS[spec.image], *arguments],
@@ -435,7 +448,19 @@ def _describe(path: Path) -> Checkpoint:
     return Checkpoint(name=path.name, created_at=path.stat().st_ctime, size_bytes=size)
 
 
+def _write_inside(home: Path, file: GuestFile) -> None:
+    """Put a file where the guest has it, with the home directory of its machine as the root."""
+    path = home / os.path.normpath(f"/{file.path}").lstrip("/")  # never above it, whatever is asked for
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+        path.chmod(int(file.mode, 8))
+    except (OSError, ValueError) as err:
+        raise InvalidRequest(f"the machine cannot have a file {file.path[:80]!r}", code="bad-file") from err
+
+
 def _write(path: Path, content: bytes) -> None:
     draft = path.with_suffix(".tmp")
+    draft.touch(0o600)
     draft.write_bytes(content)
     draft.rename(path)

@@ -19,10 +19,16 @@ from bhatti.sdk.endpoint import find
 VARIABLE = "_BHATTI_COMPLETE"
 SHELLS = ("bash", "zsh", "fish")
 
-LISTS = {"volume": "/volumes", "image": "/images", "user": "/users"}
+LISTS = {
+    "volume": "/volumes",
+    "image": "/images",
+    "user": "/users",
+    "secret": "/secrets",
+    "template": "/templates",
+}
 """Where the names are that the commands of a group are about; all other commands are about sandboxes."""
 
-OTHERS = frozenset({"secret", "template", "task"})
+OTHERS = frozenset({"task"})
 """Groups whose names are of another kind."""
 
 ARGUMENTS = frozenset({"name", "names", "sandbox", "source"})

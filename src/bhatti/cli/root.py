@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "image": ("image", "Build, list and remove images."),
     "task": ("task", "List, show, cancel and wait for long work."),
     "volume": ("volume", "Make, list, grow, clone and remove volumes."),
+    "secret": ("secret", "Keep, list and forget secrets, which are encrypted."),
+    "template": ("template", "Make, list and remove templates of sandboxes."),
     "events": ("observe", "Show what happened, or what happens."),
     "backup": ("observe", "Copy the daemon's store while it runs."),
     "user": ("user", "Make, list, change and remove users, who call with keys."),

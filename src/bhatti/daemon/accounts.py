@@ -172,6 +172,7 @@ class AccountBook(Accounts):
             if not force:
                 _check_nothing_left(user, "sandboxes", [record.name for record in owned])
                 _check_nothing_left(user, "volumes", [spoken(name) for name in volumes.owned(user.id)])
+                _check_nothing_left(user, "secrets", [one.name for one in await journal.secrets.of(user.id)])
             gone = self._answer(user)
             del self._by_hash[user.key_hash]  # nothing new comes while the old goes
             try:
@@ -244,7 +245,7 @@ class AccountBook(Accounts):
 
 
 def _check_nothing_left(user: UserRecord, kind: str, names: Sequence[str]) -> None:
-    """Raise `Conflict` (code `user-has-sandboxes`, `user-has-volumes`) if the user has any of that kind."""
+    """Raise `Conflict` (code `user-has-KIND`) if the user has any of that kind."""
     if names:
         raise Conflict(
             f"user {user.name!r} has {kind}: {', '.join(names[:5])}{', …' if len(names) > 5 else ''}",

@@ -44,6 +44,8 @@ def sandbox(record: Record, machine: Machine | None, reason: str = "") -> types.
             types.Mounted(name=v.name.removeprefix(prefix_of(record.owner)), mount=v.target, read_only=v.read_only)
             for v in spec.volumes
         ],
+        template_id=record.origin.template_id,
+        secrets=sorted({use.name for use in record.origin.secrets}),
         created_by=record.owner,
         stopped_at=record.stopped_at,
         cause=None

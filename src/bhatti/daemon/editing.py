@@ -15,7 +15,7 @@ from bhatti.store.sandboxes import Record
 def wanted(request: SandboxCreate | SandboxFork) -> Preferences:
     """Return the preferences of a new sandbox; raises `InvalidRequest` (code `bad-label`)."""
     return Preferences(
-        keep_hot=request.keep_hot,
+        keep_hot=bool(request.keep_hot),
         labels=relabelled({}, request.labels),
         warm_after_s=request.warm_after_s,
         cold_after_s=request.cold_after_s,

@@ -5,11 +5,14 @@ middle leaves nothing of it. Its source is held meanwhile: a second order about 
 """
 
 import secrets
+from collections.abc import Iterable
 
 from bhatti.daemon.admission import check_environment, new_name
 from bhatti.daemon.exclusive import Claims, exclusive
+from bhatti.daemon.secret_uses import without
 from bhatti.engines.base import Engine, Machine
 from bhatti.errors import InvalidRequest
+from bhatti.model.origin import SecretUse
 from bhatti.model.sandbox import GuestFile, SandboxSpec, checked_name
 from bhatti.operations import types
 from bhatti.server.backend import StageCallback
@@ -33,11 +36,13 @@ class Forks:
         return await engine.fork(source.id, spec, checkpoint=checkpoint, progress=on_stage)
 
 
-def fork_spec(source: SandboxSpec, request: types.SandboxFork, owner: str = "") -> SandboxSpec:
+def fork_spec(
+    source: SandboxSpec, request: types.SandboxFork, owner: str = "", uses: Iterable[SecretUse] = ()
+) -> SandboxSpec:
     """Return what a fork of `source` is to be for `owner`, with fresh id and token.
 
-    Variables are added to those of the source. Its start-up script is the source's, which has run, unless another one
-    is asked for.
+    Variables are added to those of the source that `uses` do not take the place of. Its start-up
+    script is the source's, which has run, unless another one is asked for.
     Raises `InvalidRequest` (code `bad-name` or `bad-environment`).
     """
     check_environment(request.env)
@@ -50,7 +55,7 @@ def fork_spec(source: SandboxSpec, request: types.SandboxFork, owner: str = "") 
         disk_mib=source.disk_mib,
         token=secrets.token_hex(16),
         user=source.user,
-        env=source.env | request.env,
+        env=without(source.env, uses) | request.env,
         files=tuple(GuestFile(path=f.guest_path, content=f.content, mode=f.mode) for f in request.files),
         init=request.init or source.init,
         owner=owner,
@@ -81,4 +86,5 @@ def fork_of(request: types.SandboxCreate, source: SandboxSpec) -> types.SandboxF
         labels=request.labels,
         warm_after_s=request.warm_after_s,
         cold_after_s=request.cold_after_s,
+        secrets=request.secrets,
     )

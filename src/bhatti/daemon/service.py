@@ -20,9 +20,10 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from bhatti.daemon import admission, answers, attachments, builds, doctor, editing, forks
+from bhatti.daemon import admission, answers, attachments, builds, doctor, editing, forks, secret_uses
 from bhatti.daemon.accounts import AccountBook
 from bhatti.daemon.attachments import NO_VOLUMES, Wanted
+from bhatti.daemon.belongings import Belongings
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.checkpoints import Checkpoints
 from bhatti.daemon.exclusive import Claims, exclusive
@@ -36,13 +37,16 @@ from bhatti.daemon.owned_volumes import in_words_of, led
 from bhatti.daemon.power import OF_THE_DAEMON, Power
 from bhatti.daemon.publishing import Publishing
 from bhatti.daemon.recovery import Recovery
+from bhatti.daemon.secrets import Secrets
 from bhatti.daemon.settings import Settings
 from bhatti.daemon.sleeping import Sleeping
 from bhatti.daemon.tasks import Tasks
+from bhatti.daemon.templates import Templates
 from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
 from bhatti.errors import BhattiError, NotFound, Unavailable
+from bhatti.model.origin import Origin
 from bhatti.model.preferences import Preferences
 from bhatti.model.sandbox import SandboxSpec, Status
 from bhatti.model.user import ADMIN, Caller
@@ -59,7 +63,7 @@ DESTROYED_KEPT = datetime.timedelta(days=7)
 """How long the last words of a destroyed sandbox are kept in the store."""
 
 
-class Service(Imaging):
+class Service(Imaging, Belongings):
     """One daemon's work. `start` makes it ready; until then, and after `stop`, it refuses politely."""
 
     def __init__(self, settings: Settings, version: str, tasks: TaskGroup) -> None:
@@ -77,6 +81,8 @@ class Service(Imaging):
             lambda: self._serving_or_stopping()[1].ready_mib,
         )
         self._volumes = Volumes(self._orders, self._catalogue, self._accounts.check_storage)
+        self._secrets = Secrets(Path(settings.state_dir), lambda: self._serving()[0].secrets, self._orders)
+        self._templates = Templates(lambda: self._serving()[0].templates)
         self._forks = Forks(self.claims)
         self._parts: tuple[Journal, Engine] | None = None
         self._stopping = False
@@ -118,6 +124,7 @@ class Service(Imaging):
             self._catalogue.put(record)
         await self._volumes.start(journal.volumes, engine)
         await self._jobs.start(journal.tasks)
+        await self._secrets.start(journal.secrets)
         await self._watch.begin(journal, engine)
         await self._publishing.start(journal)
         await self._accounts.start(journal, self._catalogue, self._volumes, self._end)
@@ -191,16 +198,20 @@ class Service(Imaging):
     ) -> types.Sandbox:
         """See `Backend`."""
         _, engine = self._serving()
+        request, template_id = await self._templates.filled(request, caller)
         if request.source is not None:
             source = self._catalogue.find(request.source, caller)
             return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage, caller)
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host, caller.owner)
         wanted = led(attachments.wanted(request), caller.owner)
-        env = await self._images.environment(spec.image) | spec.env
+        uses = secret_uses.checked(request.secrets or ())
+        env = secret_uses.without(await self._images.environment(spec.image), uses) | spec.env
         spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)
-        work = lambda: engine.create(spec, progress=on_stage)  # noqa: E731
-        return await self._make(spec, editing.wanted(request), caller, work, wanted)
+        told = await self._secrets.delivered(spec, uses)
+        work = lambda: engine.create(told, progress=on_stage)  # noqa: E731
+        origin = Origin(template_id=template_id, secrets=uses)
+        return await self._make(spec, editing.wanted(request), caller, work, origin, wanted)
 
     async def fork(
         self, ref: str, request: types.SandboxFork, on_stage: StageCallback, caller: Caller = ADMIN
@@ -208,13 +219,15 @@ class Service(Imaging):
         """See `Backend`."""
         _, engine = self._serving()
         source = self._catalogue.find(ref)
-        spec = forks.fork_spec(source.spec, request, caller.owner)
+        uses = source.origin.secrets if request.secrets is None else secret_uses.checked(request.secrets)
+        spec = forks.fork_spec(source.spec, request, caller.owner, uses)
+        told = await self._secrets.delivered(spec, uses)
         preferences = editing.wanted(request)
-        work = lambda: self._forks.fork(source, engine, spec, request.checkpoint, on_stage)  # noqa: E731
+        work = lambda: self._forks.fork(source, engine, told, request.checkpoint, on_stage)  # noqa: E731
         async with contextlib.AsyncExitStack() as held:
             if request.checkpoint is None:
                 await held.enter_async_context(self._power.held_hot(source, "fork"))
-            return await self._make(spec, preferences, caller, work)
+            return await self._make(spec, preferences, caller, work, Origin(secrets=uses))
 
     async def _make(
         self,
@@ -222,12 +235,13 @@ class Service(Imaging):
         preferences: Preferences,
         caller: Caller,
         work: Callable[[], Awaitable[Machine]],
+        origin: Origin,
         wanted: Wanted = NO_VOLUMES,
     ) -> types.Sandbox:
         """Make a sandbox of the caller by `work`, which is undone when its caller leaves."""
         _, engine = self._serving()
         space = await self._volumes.look() if wanted.sizes_mib else None
-        record = new(spec, owner=caller.owner, engine=engine.name, preferences=preferences)
+        record = new(spec, owner=caller.owner, engine=engine.name, preferences=preferences, origin=origin)
         # Before the first await of the order: two requests for one name or volume meet here, not in the engine.
         self._catalogue.reserve(record)
         with in_words_of(caller.owner):
@@ -363,22 +377,7 @@ class Service(Imaging):
             return err
         return error if record.status is Status.RUNNING else answers.not_running(record)
 
-    @property
-    def volumes(self) -> Volumes:
-        """See `Backend`."""
-        self._serving()
-        return self._volumes
-
-    @property
-    def publications(self) -> Publishing:
-        """See `Backend`."""
-        self._serving()
-        return self._publishing
-
-    @property
-    def published(self) -> Publishing:
-        """What the gateway serves; there from the beginning to the end."""
-        return self._publishing
+    # --- readiness
 
     def _serving(self) -> tuple[Journal, Engine]:
         if self._stopping:

@@ -144,6 +144,8 @@ TASK = types.Task(
     done=1_048_576,
     total=3_407_872,
 )
+SECRET = types.Secret(name="GITHUB_TOKEN", created_at=MOMENT, updated_at=MOMENT)
+TEMPLATE = types.Template(id="5d0c83e1a97f42b6", name="agent", created_at=MOMENT, cpus=1, env={"LANG": "C.UTF-8"})
 
 EXAMPLES: dict[str, Example] = {
     "health": Example(answer=types.Health(status="ok", sandboxes=1, uptime=86_400.0)),
@@ -266,6 +268,23 @@ EXAMPLES: dict[str, Example] = {
         answer=msgspec.structs.replace(VOLUME, name="data-before", size_mb=2048),
     ),
     "volume.remove": Example(parameters={"name": "data-before"}, answer=types.Outcome(status="deleted")),
+    "secret.set": Example(request=types.SecretSet(name="GITHUB_TOKEN", value="ghp_example"), answer=SECRET),
+    "secret.list": Example(answer=[SECRET]),
+    "secret.get": Example(parameters={"name": "GITHUB_TOKEN"}, answer=SECRET),
+    "secret.rotate-key": Example(answer=types.KeyRotation(secrets=1)),
+    "secret.remove": Example(parameters={"name": "GITHUB_TOKEN"}, answer=types.Outcome(status="deleted")),
+    "template.create": Example(
+        request=types.TemplateSet(name="agent", cpus=1, env={"LANG": "C.UTF-8"}),
+        answer=TEMPLATE,
+    ),
+    "template.list": Example(answer=[TEMPLATE]),
+    "template.get": Example(parameters={"template": "agent"}, answer=TEMPLATE),
+    "template.replace": Example(
+        parameters={"template": "agent"},
+        request=types.TemplateSet(name="agent", cpus=1, memory_mb=1024),
+        answer=msgspec.structs.replace(TEMPLATE, env={}, memory_mb=1024),
+    ),
+    "template.remove": Example(parameters={"template": "agent"}, answer=types.Outcome(status="deleted")),
     "me": Example(answer=types.Me(name="admin", admin=True)),
     "user.create": Example(
         request=types.UserCreate(name="anna", max_sandboxes=10), answer=types.UserKey(user=USER, api_key=KEY)

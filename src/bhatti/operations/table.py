@@ -14,8 +14,10 @@ from bhatti.operations.tables import (
     ports,
     publications,
     sandboxes,
+    secrets,
     system,
     tasks,
+    templates,
     users,
     volumes,
 )
@@ -27,8 +29,10 @@ from bhatti.operations.tables.observation import *
 from bhatti.operations.tables.ports import *
 from bhatti.operations.tables.publications import *
 from bhatti.operations.tables.sandboxes import *
+from bhatti.operations.tables.secrets import *
 from bhatti.operations.tables.system import *
 from bhatti.operations.tables.tasks import *
+from bhatti.operations.tables.templates import *
 from bhatti.operations.tables.users import *
 from bhatti.operations.tables.volumes import *
 
@@ -48,5 +52,7 @@ ALL: tuple[Operation[object, object], ...] = (
     *observation.OPERATIONS,
     *users.OPERATIONS,
     *volumes.OPERATIONS,
+    *secrets.OPERATIONS,
+    *templates.OPERATIONS,
 )
 """Every operation, in the order in which documents list them."""

@@ -15,7 +15,9 @@ from bhatti.operations.documents.observation import *
 from bhatti.operations.documents.ports import *
 from bhatti.operations.documents.publications import *
 from bhatti.operations.documents.sandboxes import *
+from bhatti.operations.documents.secrets import *
 from bhatti.operations.documents.system import *
 from bhatti.operations.documents.tasks import *
+from bhatti.operations.documents.templates import *
 from bhatti.operations.documents.users import *
 from bhatti.operations.documents.volumes import *

@@ -50,6 +50,6 @@ class Accounts(abc.ABC):
     async def remove(self, ref: str, *, force: bool) -> types.User:
         """Remove a user and return who that was; raises `NotFound`, or `Conflict` if they have something.
 
-        Codes are `user-has-sandboxes` and `user-has-volumes`. With `force`, both go first, with what is in them. When
-        cancelled, or if one of them cannot be removed, others may be gone, and the user is kept.
+        Codes are `user-has-sandboxes`, `user-has-volumes` and `user-has-secrets`. With `force`, all of it goes first.
+        When cancelled, or if one of them cannot be removed, others may be gone, and the user is kept.
         """

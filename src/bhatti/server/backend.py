@@ -17,6 +17,8 @@ from bhatti.operations import types
 from bhatti.server.accounts import Accounts
 from bhatti.server.jobs import TaskBackend
 from bhatti.server.publications import PublicationBackend
+from bhatti.server.secrets import SecretBackend
+from bhatti.server.templates import TemplateBackend
 from bhatti.server.volumes import VolumeBackend
 
 StageCallback = Callable[[str], None]
@@ -208,6 +210,16 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def publications(self) -> PublicationBackend:
         """What can be done with published ports; it refuses by itself while the daemon starts or stops."""
+
+    @property
+    @abc.abstractmethod
+    def secrets(self) -> SecretBackend:
+        """What can be done with secrets; it refuses by itself while the daemon starts or stops."""
+
+    @property
+    @abc.abstractmethod
+    def templates(self) -> TemplateBackend:
+        """What can be done with templates; it refuses by itself while the daemon starts or stops."""
 
     @property
     @abc.abstractmethod

@@ -45,13 +45,18 @@ class Batch(msgspec.Struct, frozen=True):
 ALL = Wanted()
 
 
-def add(connection: sqlite3.Connection, kind: str, sandbox_id: str | None = None, detail: str = "") -> None:
-    """Note that something happened, under the name and owner that the sandbox's row has; forget what is too old."""
+def add(
+    connection: sqlite3.Connection, kind: str, sandbox_id: str | None = None, detail: str = "", owner: str = ""
+) -> None:
+    """Note that something happened, under the name and owner that the sandbox's row has; forget what is too old.
+
+    `owner` is whose it is where there is no sandbox.
+    """
     moment = now()
     cursor = connection.execute(
         "INSERT INTO events (at, kind, sandbox_id, detail, sandbox, owner) VALUES (?1, ?2, ?3, ?4,"
-        " (SELECT name FROM sandboxes WHERE id = ?3), coalesce((SELECT owner FROM sandboxes WHERE id = ?3), ''))",
-        (moment.isoformat(), kind, sandbox_id, detail),
+        " (SELECT name FROM sandboxes WHERE id = ?3), coalesce((SELECT owner FROM sandboxes WHERE id = ?3), ?5))",
+        (moment.isoformat(), kind, sandbox_id, detail, owner),
     )
     connection.execute("DELETE FROM events WHERE at < ?", ((moment - KEPT).isoformat(),))
     connection.execute("DELETE FROM events WHERE id <= ?", ((cursor.lastrowid or 0) - KEPT_ROWS,))

@@ -13,13 +13,15 @@ import anyio
 import msgspec
 
 from bhatti.model.sandbox import Status
-from bhatti.store import events, intents, publications, sandboxes, users
+from bhatti.store import events, intents, publications, sandboxes, secrets, templates, users
 from bhatti.store.database import Database, Unit
 from bhatti.store.events import ALL, Batch, Event, Wanted
 from bhatti.store.intents import Intent, Kind
 from bhatti.store.publication_journal import PublicationJournal
 from bhatti.store.sandboxes import Record
+from bhatti.store.secret_journal import SecretJournal
 from bhatti.store.tasks import TaskJournal
+from bhatti.store.template_journal import TemplateJournal
 from bhatti.store.users import UserRecord
 from bhatti.store.volume_journal import VolumeJournal
 
@@ -35,6 +37,8 @@ class Journal:
         self.volumes = VolumeJournal(database, self._write)
         self.publications = PublicationJournal(database, self._write)
         self.tasks = TaskJournal(database, self._write)
+        self.secrets = SecretJournal(database, self._write)
+        self.templates = TemplateJournal(database, self._write)
 
     @property
     def written(self) -> anyio.Event:
@@ -159,10 +163,12 @@ class Journal:
         await self._write(unit)
 
     async def remove_user(self, user_id: str) -> None:
-        """Forget a user."""
+        """Forget a user, their secrets and their templates."""
 
         def unit(connection: sqlite3.Connection) -> None:
             users.delete(connection, user_id)
+            secrets.delete_of(connection, user_id)
+            templates.delete_of(connection, user_id)
             events.add(connection, "user-removed", None, user_id)
 
         await self._write(unit)

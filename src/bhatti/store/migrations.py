@@ -108,6 +108,28 @@ MIGRATIONS: tuple[str, ...] = (
         image    TEXT
     ) STRICT;
     """,
+    # 8: secrets, sealed; templates; what a sandbox was made from
+    """
+    CREATE TABLE secrets (
+        owner      TEXT NOT NULL,
+        name       TEXT NOT NULL,
+        sealed     BLOB NOT NULL,
+        created_at TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        PRIMARY KEY (owner, name)
+    ) STRICT;
+
+    CREATE TABLE templates (
+        id         TEXT PRIMARY KEY,
+        owner      TEXT NOT NULL,
+        name       TEXT NOT NULL,
+        outfit     BLOB NOT NULL,
+        created_at TEXT NOT NULL,
+        UNIQUE (owner, name)
+    ) STRICT;
+
+    ALTER TABLE sandboxes ADD COLUMN origin BLOB NOT NULL DEFAULT x'7b7d';
+    """,
 )
 
 

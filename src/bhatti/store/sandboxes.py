@@ -6,6 +6,7 @@ import sqlite3
 import msgspec
 
 from bhatti.errors import Conflict, CorruptData
+from bhatti.model.origin import NOWHERE, Origin
 from bhatti.model.preferences import Preferences
 from bhatti.model.sandbox import SandboxSpec, Status
 
@@ -39,6 +40,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime.datetime
     owner: str = ""
     preferences: Preferences = Preferences()
+    origin: Origin = NOWHERE
     facts: Facts = Facts()
     cause: LastWords | None = None
     stopped_at: datetime.datetime | None = None
@@ -50,7 +52,7 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-def new(spec: SandboxSpec, *, owner: str, engine: str, preferences: Preferences) -> Record:
+def new(spec: SandboxSpec, *, owner: str, engine: str, preferences: Preferences, origin: Origin = NOWHERE) -> Record:
     """Return the record of a sandbox that is about to be made."""
     return Record(
         id=spec.id,
@@ -60,6 +62,7 @@ def new(spec: SandboxSpec, *, owner: str, engine: str, preferences: Preferences)
         engine=engine,
         spec=spec,
         preferences=preferences,
+        origin=origin,
         created_at=now(),
     )
 
@@ -68,9 +71,9 @@ def insert(connection: sqlite3.Connection, record: Record) -> None:
     """Add a row. Raises `Conflict` (code `name-taken`) if a sandbox that is not destroyed has the name."""
     try:
         connection.execute(
-            "INSERT INTO sandboxes (id, name, owner, status, engine, spec, preferences, facts, cause, created_at,"
-            " stopped_at, destroyed_at) VALUES (:id, :name, :owner, :status, :engine, :spec, :preferences, :facts,"
-            " :cause, :created_at, :stopped_at, :destroyed_at)",
+            "INSERT INTO sandboxes (id, name, owner, status, engine, spec, preferences, origin, facts, cause,"
+            " created_at, stopped_at, destroyed_at) VALUES (:id, :name, :owner, :status, :engine, :spec, :preferences,"
+            " :origin, :facts, :cause, :created_at, :stopped_at, :destroyed_at)",
             _values(record),
         )
     except sqlite3.IntegrityError as err:
@@ -85,8 +88,8 @@ def update(connection: sqlite3.Connection, record: Record) -> None:
     """Write the row of `record.id` anew."""
     connection.execute(
         "UPDATE sandboxes SET name=:name, owner=:owner, status=:status, engine=:engine, spec=:spec,"
-        " preferences=:preferences, facts=:facts, cause=:cause, created_at=:created_at, stopped_at=:stopped_at,"
-        " destroyed_at=:destroyed_at WHERE id=:id",
+        " preferences=:preferences, origin=:origin, facts=:facts, cause=:cause, created_at=:created_at,"
+        " stopped_at=:stopped_at, destroyed_at=:destroyed_at WHERE id=:id",
         _values(record),
     )
 
@@ -118,6 +121,7 @@ def _values(record: Record) -> dict[str, str | bytes | None]:
         "engine": record.engine,
         "spec": msgspec.json.encode(record.spec),
         "preferences": msgspec.json.encode(record.preferences),
+        "origin": msgspec.json.encode(record.origin),
         "facts": msgspec.json.encode(record.facts),
         "cause": None if record.cause is None else msgspec.json.encode(record.cause),
         "created_at": record.created_at.isoformat(),
@@ -136,6 +140,7 @@ def _record(row: sqlite3.Row) -> Record:
             engine=row["engine"],
             spec=msgspec.json.decode(row["spec"], type=SandboxSpec),
             preferences=msgspec.json.decode(row["preferences"], type=Preferences),
+            origin=msgspec.json.decode(row["origin"], type=Origin),
             facts=msgspec.json.decode(row["facts"], type=Facts),
             cause=None if row["cause"] is None else msgspec.json.decode(row["cause"], type=LastWords),
             created_at=datetime.datetime.fromisoformat(row["created_at"]),

@@ -4,7 +4,8 @@ import click
 
 from bhatti.cli import output
 from bhatti.cli.answers import answer, listed
-from bhatti.cli.commands.sandbox import followed, injection, told
+from bhatti.cli.commands.sandbox import followed, told
+from bhatti.cli.outfits import file_option, injection, secret_option, wanted_secrets
 from bhatti.cli.session import client, env_option, environment, json_option, quiet_option
 from bhatti.operations import table, types
 
@@ -14,7 +15,9 @@ from bhatti.operations import table, types
 @click.argument("name", required=False)
 @click.option("--checkpoint", metavar="NAME", help="Go on from that checkpoint of the source, not from what it is now.")
 @env_option
-@click.option("--file", "files", multiple=True, metavar="HOST:GUEST", help="Put a file in; repeatable.")
+@file_option
+@secret_option
+@click.option("--no-secrets", is_flag=True, help="Ask for none, instead of those that the source asked for.")
 @json_option
 @quiet_option
 def fork(
@@ -23,18 +26,25 @@ def fork(
     checkpoint: str | None,
     env: tuple[str, ...],
     files: tuple[str, ...],
+    secrets: tuple[str, ...],
+    no_secrets: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Make a sandbox that goes on from where another one is.
 
     It has a copy of the source's processes, memory and disk, and a name, address, token and machine id of its own. The
-    source is woken if it sleeps, stands still for a moment, and goes on.
+    source is woken if it sleeps, stands still for a moment, and goes on. It has the secrets that the source asked for,
+    with the values that they have now, unless others are given.
 
     Example: bhatti fork agent-1 agent-2
     """
     request = types.SandboxFork(
-        name=name, checkpoint=checkpoint, env=environment(env), files=[injection(given) for given in files]
+        name=name,
+        checkpoint=checkpoint,
+        env=environment(env),
+        files=[injection(given) for given in files],
+        secrets=[] if no_secrets else wanted_secrets(secrets),
     )
     events = client().stream(table.SANDBOX_FORK, request, types.CreateEvent, id=source)
     told(followed("fork", events, quiet=quiet or as_json), as_json=as_json, quiet=quiet)

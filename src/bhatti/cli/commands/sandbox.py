@@ -9,82 +9,40 @@ import msgspec
 from bhatti.cli import output, progress
 from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.autostart import client_of_running_daemon
-from bhatti.cli.session import (
-    client,
-    environment,
-    idle_options,
-    idle_seconds,
-    json_option,
-    labels,
-    print_json,
-    quiet_option,
-    shape_options,
-)
+from bhatti.cli.outfits import outfit, outfit_options
+from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.errors import BhattiError, InvalidRequest
 from bhatti.operations import table, types
 from bhatti.sdk.client import Client
-
-VOLUME_HELP = "Mount a volume (`bhatti volume create`); `:ro` so that others may read it too; repeatable."
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--name", "named", metavar="NAME", help="The same as the argument.")
-@shape_options
-@click.option("--file", "files", multiple=True, metavar="HOST:GUEST", help="Put a file in at boot; repeatable.")
-@click.option("-v", "--volume", "volumes", multiple=True, metavar="NAME:PATH[:ro]", help=VOLUME_HELP)
-@click.option("--init", metavar="SCRIPT", help="Run in session `init` as soon as it has booted.")
-@click.option("--user", metavar="NAME", help="Whom commands run as; `lohar` if not given.")
+@click.option("--template", metavar="NAME", help="Take from there what is not said here (`bhatti template create`).")
+@outfit_options
 @click.option("--from", "source", metavar="SANDBOX", help="Fork that sandbox; it cannot be told to be anything else.")
-@click.option("--label", "labelled", multiple=True, metavar="KEY=VALUE", help="Mark it; repeatable.")
-@click.option("--keep-hot", is_flag=True, help="Never let it sleep.")
-@idle_options
 @json_option
 @quiet_option
 def create(
     name: str | None,
     named: str | None,
-    image: str | None,
-    cpus: int | None,
-    memory: int | None,
-    disk: int | None,
-    env: tuple[str, ...],
-    files: tuple[str, ...],
-    volumes: tuple[str, ...],
-    init: str | None,
-    user: str | None,
+    template: str | None,
     source: str | None,
-    labelled: tuple[str, ...],
-    keep_hot: bool,
-    warm_after: str | None,
-    cold_after: str | None,
     as_json: bool,
     quiet: bool,
+    **given: object,
 ) -> None:
     """Make a sandbox and wait until it answers.
 
     Prints its id, name and address. Starts a daemon if none is running.
 
-    Example: bhatti create agent-1 --cpus 2 --memory 1024 --env TERM=dumb
+    Example: bhatti create agent-1 --cpus 2 --memory 1024 --env TERM=dumb --secret GITHUB_TOKEN
     """
     if name is not None and named is not None and name != named:
         raise InvalidRequest(f"two names are given, {name!r} and {named!r}")
     request = types.SandboxCreate(
-        name=name if named is None else named,
-        image=image,
-        cpus=cpus,
-        memory_mb=memory,
-        disk_size_mb=disk,
-        user=user,
-        env=environment(env),
-        files=[injection(given) for given in files],
-        volumes=[_volume(given) for given in volumes],
-        init=init,
-        source=source,
-        keep_hot=keep_hot,
-        labels=labels(labelled),
-        warm_after_s=None if warm_after is None else idle_seconds("--warm-after", warm_after),
-        cold_after_s=None if cold_after is None else idle_seconds("--cold-after", cold_after),
+        name=name if named is None else named, template=template, source=source, **outfit(given)
     )
     told(make(client_of_running_daemon(), request, quiet=quiet or as_json), as_json=as_json, quiet=quiet)
 
@@ -170,6 +128,8 @@ def inspect(name: str, as_json: bool) -> None:
         ("cpus", str(sandbox.cpus)),
         ("memory", output.size(sandbox.memory_mb)),
         ("disk", output.size(sandbox.disk_size_mb)),
+        *(("template", template) for template in (sandbox.template_id,) if template),
+        *(("secret", name) for name in sandbox.secrets),
         *(("volume", f"{v.name} at {v.mount}{', read-only' if v.read_only else ''}") for v in sandbox.volumes),
         ("engine", " ".join(filter(None, (sandbox.engine, sandbox.accelerator)))),
         ("created", f"{sandbox.created_at:%Y-%m-%d %H:%M:%S} UTC, {output.age(sandbox.created_at)} ago"),
@@ -231,34 +191,6 @@ def rm(names: tuple[str, ...], force: bool, as_json: bool, quiet: bool) -> None:
         return caller.call(table.SANDBOX_DESTROY, id=name).status
 
     removed(names, remove, "destroyed", force=force, as_json=as_json, quiet=quiet)
-
-
-def _volume(given: str) -> types.VolumeMount:
-    name, _, rest = given.partition(":")
-    path, colon, mode = rest.partition(":")
-    if not path.startswith("/") or (colon and mode not in ("ro", "rw")):
-        raise InvalidRequest(
-            f"{given!r} is not NAME:PATH or NAME:PATH:ro",
-            hint="for example --volume data:/data; directories of the host cannot be mounted",
-            code="bad-volume",
-        )
-    return types.VolumeMount(name=name, target=path, read_only=mode == "ro")
-
-
-def injection(given: str) -> types.FileInjection:
-    """Return the file that `HOST:GUEST` names; raises `InvalidRequest`."""
-    host, colon, guest = given.partition(":")
-    if not colon or not guest.startswith("/"):
-        raise InvalidRequest(f"{given!r} is not HOST:GUEST", hint="for example --file ~/.netrc:/home/lohar/.netrc")
-    from pathlib import Path  # listing need not pay for it
-
-    path = Path(host).expanduser()
-    try:
-        content = path.read_bytes()
-        mode = f"{path.stat().st_mode & 0o777:04o}"
-    except OSError as err:
-        raise InvalidRequest(f"{host} cannot be read: {err.strerror}", code="bad-file") from err
-    return types.FileInjection(guest_path=guest, content=content, mode=mode)
 
 
 COMMANDS = {"create": create, "ls": ls, "inspect": inspect, "stop": stop, "start": start, "rm": rm}

@@ -8,13 +8,15 @@ import msgspec
 from bhatti.model.preferences import IdleSeconds
 from bhatti.operations.documents.base import Answer, Request
 from bhatti.operations.documents.sandboxes import FileInjection
+from bhatti.operations.documents.secrets import SecretsWanted
 
 
 class SandboxFork(Request, frozen=True, kw_only=True):
     """What the fork is to be called, and what it has beyond its source: variables, files, a start-up script.
 
     With `checkpoint` it goes on from there instead of from what the source is now. Labels and idle times are not
-    inherited; they are as in `SandboxEdit`.
+    inherited; they are as in `SandboxEdit`. Secrets are those that the source asked for, with the values that they
+    have now, unless others are given.
     """
 
     name: str | None = None
@@ -22,10 +24,11 @@ class SandboxFork(Request, frozen=True, kw_only=True):
     env: dict[str, str] = {}
     files: list[FileInjection] = []
     init: str | None = None
-    keep_hot: bool = False
+    keep_hot: bool | None = None
     labels: dict[str, str] = {}
     warm_after_s: IdleSeconds | None = None
     cold_after_s: IdleSeconds | None = None
+    secrets: SecretsWanted | None = None
 
 
 class CheckpointCreate(Request, frozen=True, kw_only=True):

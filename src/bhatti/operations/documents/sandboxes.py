@@ -8,6 +8,7 @@ import msgspec
 from bhatti.model.preferences import IdleSeconds
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.operations.documents.base import Answer, Event, Request
+from bhatti.operations.documents.secrets import SecretsWanted
 from bhatti.operations.documents.volumes import Mounted, VolumeMount
 
 
@@ -19,15 +20,12 @@ class FileInjection(Request, frozen=True, kw_only=True):
     mode: Annotated[str, msgspec.Meta(pattern=r"^0?[0-7]{3,4}$")] = "0644"
 
 
-class SandboxCreate(Request, frozen=True, kw_only=True, rename={"source": "from"}):
-    """What is wanted. Everything has a default; `name` becomes `sandbox-` and six hex digits.
+class Outfit(Request, frozen=True, kw_only=True):
+    """What a sandbox, or a template, can be said to have. Everything has a default.
 
-    `from` names a sandbox to fork: then the defaults are what that one is, and nothing else is possible.
-    `persistent_volumes` and `new_volumes` (each made if it is not there) are the reference's words for `volumes`.
     `keep_hot`, `labels` and the idle times are as in `SandboxEdit`.
     """
 
-    name: str | None = None
     image: str | None = None
     cpus: int | None = None
     memory_mb: int | None = None
@@ -36,14 +34,30 @@ class SandboxCreate(Request, frozen=True, kw_only=True, rename={"source": "from"
     env: dict[str, str] = {}
     files: list[FileInjection] = []
     volumes: list[VolumeMount] = []
-    persistent_volumes: list[VolumeMount] = []
-    new_volumes: list[VolumeMount] = []
     init: str | None = None
-    source: str | None = None
-    keep_hot: bool = False
+    keep_hot: bool | None = None
     labels: dict[str, str] = {}
     warm_after_s: IdleSeconds | None = None
     cold_after_s: IdleSeconds | None = None
+    secrets: SecretsWanted | None = None
+
+
+class SandboxCreate(Outfit, frozen=True, kw_only=True, rename={"source": "from"}):
+    """What is wanted. Everything has a default; `name` becomes `sandbox-`, or the template's, and six hex digits.
+
+    `from` names a sandbox to fork: then the defaults are what that one is, and nothing else is possible.
+    `template` (or `template_id`) names a template whose values count where the request has none.
+    `secrets` are the values, as they are now, that the sandbox is to have; of a fork, those that its source asked for
+    unless others are given.
+    `persistent_volumes` and `new_volumes` (each made if it is not there) are the reference's words for `volumes`.
+    """
+
+    name: str | None = None
+    persistent_volumes: list[VolumeMount] = []
+    new_volumes: list[VolumeMount] = []
+    source: str | None = None
+    template: str | None = None
+    template_id: str | None = None
 
 
 class SandboxEdit(Request, frozen=True, kw_only=True):
@@ -78,8 +92,8 @@ class Cause(Answer, frozen=True, kw_only=True):
 class Sandbox(Answer, frozen=True, kw_only=True):
     """A sandbox as it is now. `how` and `why` say which way it came to life; `timings_ms` what each part took.
 
-    `thermal` says how awake it is and `thermal_reason` why, and what becomes of it next. The idle times are its own;
-    null are the daemon's.
+    `secrets` are the names of those that it asked for. `thermal` says how awake it is and `thermal_reason` why, and
+    what becomes of it next. The idle times are its own; null are the daemon's.
     """
 
     id: str
@@ -106,6 +120,7 @@ class Sandbox(Answer, frozen=True, kw_only=True):
     engine_meta: dict[str, str] = {}
     volumes: list[Mounted] = []
     template_id: str | None = None
+    secrets: list[str] = []
     created_by: str = ""
     stopped_at: datetime.datetime | None = None
     cause: Cause | None = None

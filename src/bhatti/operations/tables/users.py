@@ -64,7 +64,7 @@ USER_REMOVE: Operation[None, types.Outcome] = Operation(
     name="user.remove",
     method="DELETE",
     path="/users/{user}",
-    summary="Remove a user who has nothing; with `force=true`, their sandboxes and volumes too.",
+    summary="Remove a user who has nothing; with `force=true`, all that they have too.",
     query=types.UserRemoveQuery,
     result=types.Outcome,
     errors=(NotFound, Conflict, Busy, EngineFailure, Unavailable),

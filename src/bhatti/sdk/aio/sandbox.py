@@ -56,19 +56,23 @@ class AsyncSandbox(SandboxFacts):
         files: Mapping[str, bytes | str] | None = None,
         volumes: Sequence[types.VolumeMount] = (),
         init: str | None = None,
-        keep_hot: bool = False,
+        keep_hot: bool | None = None,
         labels: Env | None = None,
+        secrets: Sequence[str | types.SecretWanted] | None = None,
+        template: str | None = None,
         url: str | None = None,
         api_key: str | None = None,
     ) -> Self:
         """Make a sandbox and wait until it answers.
 
-        `memory_mb` and `disk_size_mb` are MiB; `env` is there for every command; `files` maps absolute paths to what
-        is to be there before the first one; `init` is run once at the beginning; one that is `keep_hot` never falls
-        asleep by itself. `url` is where the daemon is and `api_key` what it knows you by; both are by default what
-        the command line would use: BHATTI_URL and BHATTI_API_KEY, the file of `bhatti setup`, this user's daemon.
-        Raises `Conflict` if the name is taken, `NotFound` if there is no such image. When cancelled, what has been
-        made is removed again.
+        `memory_mb` and `disk_size_mb` are MiB; `env` is there for every command; `files` maps absolute paths to what is
+        to be there before the first one; `init` is run once at the beginning; one that is `keep_hot` never
+        falls asleep by itself. `secrets` are names of what `bhatti secret set` keeps, each there as the
+        variable of its name, or as `types.SecretWanted` says; `template` names what to take from there that is
+        not said here. `url` is where the daemon is and `api_key` what it knows you by; both are by default what
+        the command line would use: BHATTI_URL and BHATTI_API_KEY, the file of `bhatti setup`, this user's
+        daemon. Raises `Conflict` if the name is taken, `NotFound` if there is no such image. When cancelled,
+        what has been made is removed again.
         """
         driver = Driver(find(url=url, key=api_key))
         request = types.SandboxCreate(
@@ -84,6 +88,8 @@ class AsyncSandbox(SandboxFacts):
             init=init,
             keep_hot=keep_hot,
             labels=dict(labels or {}),
+            secrets=None if secrets is None else [*secrets],
+            template=template,
         )
         return cls(driver, await driver.run_first(flows.create(request)), owned=True)
 
@@ -156,10 +162,16 @@ class AsyncSandbox(SandboxFacts):
         env: Env | None = None,
         files: Mapping[str, bytes | str] | None = None,
         init: str | None = None,
+        secrets: Sequence[str | types.SecretWanted] | None = None,
     ) -> Self:
         """Make a sandbox that goes on from where this one is, or was at `checkpoint`, as somebody of its own."""
         request = types.SandboxFork(
-            name=name, checkpoint=checkpoint, env=dict(env or {}), files=injected(files), init=init
+            name=name,
+            checkpoint=checkpoint,
+            env=dict(env or {}),
+            files=injected(files),
+            init=init,
+            secrets=None if secrets is None else [*secrets],
         )
         return type(self)(Driver(self._driver.endpoint), await self._driver.run(self._flows.fork(request)), owned=True)
 

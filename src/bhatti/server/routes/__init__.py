@@ -11,9 +11,11 @@ from bhatti.server.routes import (
     proxy,
     publications,
     sandboxes,
+    secrets,
     sessions,
     system,
     tasks,
+    templates,
     terminals,
     users,
     volumes,
@@ -35,4 +37,6 @@ HANDLERS: dict[str, Handler] = {
     **observation.HANDLERS,
     **users.HANDLERS,
     **volumes.HANDLERS,
+    **secrets.HANDLERS,
+    **templates.HANDLERS,
 }
