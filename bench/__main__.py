@@ -14,6 +14,7 @@ SECTIONS = {
     "density": "Many sandboxes at once",
     "docker": "Sandboxes as containers",
     "cli": "The command line and the daemon",
+    "files": "Files in and out of a sandbox",
     "proxy": "Ways to a server in a sandbox",
 }
 """Modules of this package in order, each with a `rows()`, and what their tables are called."""
