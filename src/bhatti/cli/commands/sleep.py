@@ -9,7 +9,7 @@ from bhatti.operations import table, types
 
 @click.command()
 @click.argument("name")
-@click.option("--name", "new_name", metavar="NAME", help="Call it otherwise.")
+@click.option("--name", "new_name", metavar="NAME", help="Call it otherwise; its hostname inside stays.")
 @click.option("--keep-hot/--no-keep-hot", default=None, help="Never let it sleep, or let it.")
 @click.option("--label", "labelled", multiple=True, metavar="KEY=VALUE", help="Add or change a label; repeatable.")
 @click.option("--unlabel", multiple=True, metavar="KEY", help="Remove a label; repeatable.")

@@ -64,7 +64,8 @@ class SandboxEdit(Request, frozen=True, kw_only=True):
     """What is to change; what is left out stays. `keep_hot` never sleeps.
 
     `warm_after_s` and `cold_after_s` are the idle times after which it is paused, and put to sleep: 0 is never, null
-    leaves it to the daemon's settings. Labels that are added replace those of the same key.
+    leaves it to the daemon's settings. Labels that are added replace those of the same key. A new `name` is what the
+    daemon calls it: inside, its hostname stays what it was created with.
     """
 
     name: str | None = None
