@@ -18,11 +18,10 @@ from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.model.sandbox import SandboxSpec
 
-BOOTS = 3
-FORKS = 8
+BOOTS = 4
+FORKS = 3
 TURNS = 8
 TOGETHER = 10
-CROWDS = 3
 LARGE_MIB = 4096
 
 
@@ -78,12 +77,34 @@ async def creations(opened: QemuEngine, count: int) -> list[float]:
 async def taken(opened: QemuEngine, count: int) -> list[float]:
     """Create sandboxes one after the other, each from a pool that had the time to be filled."""
     seconds = []
-    for _ in range(count + 1):
+    for _ in range(count):
         wanted = spec()
         seconds.append(await timed(lambda wanted=wanted: use(opened, wanted)))  # type: ignore[misc]
         await opened._ready.filled()
         await opened.destroy(wanted.id)
-    return seconds[1:]  # the first one found it empty
+    return seconds
+
+
+async def ways(home: Path) -> tuple[list[float], list[float], list[float], list[tuple[float, float]]]:
+    """Create by boot, by fork, from the ready pool, and many forks together, all taking turns."""
+    boots: list[float] = []
+    forks: list[float] = []
+    ready: list[float] = []
+    crowds: list[tuple[float, float]] = []
+    async with (
+        engine(home / "boots", fork=False) as booting,
+        engine(home / "forks", fork=True) as forking,
+        engine(home / "ready", fork=True, ready_pool=1) as pooling,
+    ):
+        for opened in (forking, pooling):
+            await opened.prepare(spec())
+        await taken(pooling, 1)  # the first one finds it empty
+        for _ in range(BOOTS):
+            boots += await creations(booting, 1)
+            forks += await creations(forking, FORKS)
+            ready += await taken(pooling, FORKS)
+            crowds.append(await together(forking))
+    return boots, forks, ready, crowds
 
 
 async def together(opened: QemuEngine) -> tuple[float, float]:
@@ -155,10 +176,10 @@ def drop_cache(directory: Path) -> None:
 
 
 async def measure() -> list[Row]:
-    """Boot, fork, pause and stop machines: two minutes."""
+    """Boot, fork, pause and stop machines: three minutes."""
     with tempfile.TemporaryDirectory(prefix="bhatti-bench-") as home:
-        async with engine(Path(home) / "boots", fork=False) as opened:
-            boots = await creations(opened, BOOTS)
+        boots, forks, ready, crowds = await ways(Path(home))
+        async with engine(Path(home) / "sleepers", fork=False) as opened:
             resident = spec()
             await opened.create(resident)
             small = await pauses(opened, resident.id) | await sleeps(opened, resident.id)
@@ -166,13 +187,6 @@ async def measure() -> list[Row]:
             resident = spec(LARGE_MIB)
             await opened.create(resident)
             large = await sleeps(opened, resident.id)
-        async with engine(Path(home) / "forks", fork=True) as opened:
-            await opened.prepare(spec())
-            forks = await creations(opened, FORKS)
-            crowds = [await together(opened) for _ in range(CROWDS)]
-        async with engine(Path(home) / "ready", fork=True, ready_pool=1) as opened:
-            await opened.prepare(spec())
-            ready = await taken(opened, FORKS)
         async with engine(Path(home) / "pool", fork=True, ready_pool=TOGETHER) as opened:
             await opened.prepare(spec())
             await use(opened, spec())
