@@ -1,11 +1,13 @@
-"""The KVM lab: the QEMU engine's KVM path, tested on a machine without KVM, inside one of our own sandboxes.
+"""The KVM lab: both VM engines on KVM, tested on a machine without KVM, inside one of our own sandboxes.
 
 An emulated AMD processor has SVM, so a guest on it that loads `kvm-amd` has a /dev/kvm that works, only slowly. The lab
 is a sandbox with QEMU, this repository and its images inside, in which the conformance suite runs with KVM. What pytest
-reports is read back into `build/lab/`.
+reports is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER names goes in too, and its engine is
+tested; without one that is skipped.
 
-    make lab                                             the QEMU engine's conformance suite (over an hour on two cores)
+    make lab                                             the conformance suite (over an hour on two cores)
     make lab LAB_ARGS=tests/conformance/test_config.py   a part of it: six minutes
+    make lab LAB_ARGS="-k firecracker"                   one engine
 
 Debian 12's emulator is not perfect at this: the lab's own kernel was once seen to panic in an interrupt after eight
 minutes. Run the rest again by itself then.
@@ -15,6 +17,7 @@ import argparse
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -54,7 +57,7 @@ CPUS, MEMORY_MB, DISK_MB = 2, 6144, 16384
 
 PREPARE = """
 set -eu
-modprobe kvm-amd
+modprobe -a kvm-amd tun
 mkdir -p /opt/bhatti /opt/site /var/lib/bhatti/images
 tar -xf /lab/source.tar -C /opt/bhatti
 tar -xf /lab/site.tar -C /opt/site
@@ -71,7 +74,14 @@ print(f"lab: {verdict.accelerator}: {verdict.reason}")
 raise SystemExit(verdict.accelerator != "kvm")
 """
 
-ENVIRONMENT = ("PYTHONPATH=/opt/bhatti/src:/opt/site", "PYTHONDONTWRITEBYTECODE=1", "HOME=/root")
+FIRECRACKER = "/lab/firecracker"
+
+ENVIRONMENT = (
+    "PYTHONPATH=/opt/bhatti/src:/opt/site",
+    "PYTHONDONTWRITEBYTECODE=1",
+    "HOME=/root",
+    f"BHATTI_FIRECRACKER={FIRECRACKER}",
+)
 
 
 def main() -> int:
@@ -141,6 +151,13 @@ def run(demo: Demo, tests: Sequence[str], selection: str) -> int:
     put(demo, "/lab/site.tar", [(site, ".")])
     images = Path(paths.images_dir())
     put(demo, "/lab/images.tar", [(images / part, part) for part in image_files(images)])
+    binary = os.environ.get("BHATTI_FIRECRACKER")
+    if binary:
+        with Path(binary).open("rb") as content:
+            subprocess.run(demo.command("file", "write", NAME, FIRECRACKER), env=demo.env, stdin=content, check=True)
+        demo.bhatti("exec", "-u", "root", NAME, "--", "chmod", "+x", FIRECRACKER)
+    else:
+        print("lab: BHATTI_FIRECRACKER names no Firecracker: tests of its engine are skipped", flush=True)
     demo.bhatti("exec", "-u", "root", NAME, "--", "sh", "-c", PREPARE, show=True)
     inside = (
         "exec", "-u", "root", *(word for item in ENVIRONMENT for word in ("--env", item)), "--cwd", "/opt/bhatti", NAME,

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from tests.firecracker import need_working_firecracker
+
 from bhatti.engines.docker.settings import DockerSettings
+from bhatti.engines.firecracker.settings import FirecrackerSettings
 from bhatti.engines.qemu.settings import QemuSettings
 
-ENGINES = ["qemu", "docker", "docker+runsc"]
+ENGINES = ["qemu", "firecracker", "docker", "docker+runsc"]
 """An engine's name, and after a plus the way that it runs things."""
 
 Settings = QemuSettings | DockerSettings
@@ -21,6 +24,11 @@ def name_of(kind: str) -> str:
 def settings_for(kind: str, state_dir: Path, images_dir: Path, docker: Path | None = None) -> Settings:
     """Return the settings of an engine under test; `docker` is the socket of the tests' own dockerd."""
     name, _, runtime = kind.partition("+")
+    if name == "firecracker":
+        binary = need_working_firecracker()
+        return FirecrackerSettings(
+            state_dir=state_dir, images_dir=images_dir, binary=binary, fork=False, boot_timeout_s=180
+        )
     if name == "qemu":
         return QemuSettings(state_dir=state_dir, images_dir=images_dir, fork=False)
     return DockerSettings(

@@ -31,7 +31,9 @@ class Traces:
         """Return the same without what a stop and a start change: a sandbox has another process, and a snapshot."""
         return Traces(
             frozenset(line.partition(" ")[2] for line in self.processes),
-            frozenset(path for path in self.files if not path.endswith(("/state", "/snapshot.spent", "/ram.sum"))),
+            frozenset(
+                path for path in self.files if not path.endswith(("/state", "/snapshot.spent", "/ram", "/ram.sum"))
+            ),
             self.taps,
             self.bridges,
             self.tables,
@@ -83,7 +85,7 @@ def _containers_of(settings: DockerSettings) -> set[str]:
 
 
 def _processes_naming(text: str) -> set[str]:
-    """Return QEMU processes (and zombies of ours) with `text` on their command line."""
+    """Return processes of QEMU and Firecracker (and zombies of ours) with `text` on their command line."""
     found = set()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -91,6 +93,6 @@ def _processes_naming(text: str) -> set[str]:
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
-            if "qemu" in command and text in command:
+            if ("qemu" in command or "firecracker" in command) and text in command:
                 found.add(f"{entry.name} {command[:60]}")
     return found

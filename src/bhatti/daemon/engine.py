@@ -46,6 +46,8 @@ def _settings_of(settings: Settings) -> Any:  # noqa: ANN401  # each engine has 
     match settings.engine:
         case "qemu":
             return _qemu_settings(settings)
+        case "firecracker":
+            return _firecracker_settings(settings)
         case "docker":
             return _docker_settings(settings)
         case _:
@@ -76,17 +78,13 @@ def _qemu_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is im
     from bhatti.engines.qemu.settings import DEFAULT_DNS, QemuSettings  # only who uses it pays for it
 
     chosen = settings.qemu
-    try:
-        subnet = ipaddress.IPv4Network(chosen.subnet) if chosen.subnet else None
-    except ValueError as err:
-        raise InvalidRequest(f"qemu.subnet: {err}", hint="for example 10.64.0.0/24", code="bad-setting") from err
     return QemuSettings(
         state_dir=Path(settings.state_dir),
         images_dir=Path(settings.images_dir),
         binary=chosen.binary,
         network=chosen.network,
         bridge_name=chosen.bridge_name or None,
-        subnet=subnet,
+        subnet=_subnet("qemu", chosen.subnet),
         accelerator=chosen.accelerator,
         boot_timeout_s=chosen.boot_timeout_s,
         dns=tuple(chosen.dns) or DEFAULT_DNS,
@@ -94,3 +92,28 @@ def _qemu_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is im
         fork=chosen.fork,
         ready_pool=chosen.ready_pool,
     )
+
+
+def _firecracker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is imported below
+    from bhatti.engines.firecracker.settings import FirecrackerSettings  # only who uses it pays for it
+    from bhatti.engines.qemu.settings import DEFAULT_DNS
+
+    chosen = settings.firecracker
+    return FirecrackerSettings(
+        state_dir=Path(settings.state_dir),
+        images_dir=Path(settings.images_dir),
+        binary=chosen.binary,
+        bridge_name=chosen.bridge_name or None,
+        subnet=_subnet("firecracker", chosen.subnet),
+        boot_timeout_s=chosen.boot_timeout_s,
+        dns=tuple(chosen.dns) or DEFAULT_DNS,
+        fork=chosen.fork,
+        ready_pool=chosen.ready_pool,
+    )
+
+
+def _subnet(engine: str, text: str) -> ipaddress.IPv4Network | None:
+    try:
+        return ipaddress.IPv4Network(text) if text else None
+    except ValueError as err:
+        raise InvalidRequest(f"{engine}.subnet: {err}", hint="for example 10.64.0.0/24", code="bad-setting") from err

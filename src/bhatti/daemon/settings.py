@@ -63,6 +63,18 @@ class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ready_pool: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
 
 
+class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Firecracker engine. What has the name of a setting of QEMU's means the same."""
+
+    binary: str = ""
+    bridge_name: str = ""
+    subnet: str = ""
+    boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0
+    dns: list[str] = []
+    fork: bool = True
+    ready_pool: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+
+
 class Docker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The Docker engine. An empty text leaves the choice to the engine; see `engines.docker.settings` for the rest."""
 
@@ -144,6 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     limits: Limits = Limits()
     rates: Rates = Rates()
     qemu: Qemu = Qemu()
+    firecracker: Firecracker = Firecracker()
     docker: Docker = Docker()
     thermal: Thermal = Thermal()
     gateway: Gateway = Gateway()

@@ -8,6 +8,7 @@ from bhatti.errors import InvalidRequest
 
 ENGINES = {
     "docker": ("bhatti.engines.docker.engine", "DockerEngine"),
+    "firecracker": ("bhatti.engines.firecracker.engine", "FirecrackerEngine"),
     "qemu": ("bhatti.engines.qemu.engine", "QemuEngine"),
 }
 """Name → module and class. The class is called with its own kind of settings."""

@@ -11,6 +11,7 @@ import select
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -38,16 +39,19 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     qemu_version: str = ""
 
 
-def decide(binary: str, version: str, cache_dir: Path, *, wanted: str = "auto") -> Verdict:
+def decide(
+    binary: str, version: str, cache_dir: Path, *, wanted: str = "auto", prober: Callable[[str], Verdict] | None = None
+) -> Verdict:
     """Return the accelerator to use. Blocks: 0.2 s the first time after a host boot, up to `PROBE_DEADLINE_S`.
 
-    `wanted` is `auto`, or `kvm` or `tcg` to force one. Raises `InvalidRequest` (code `bad-accelerator`) for another,
+    `wanted` is `auto`, or `kvm` or `tcg` to force one; `prober` boots the tiny guest with `binary` if that is no QEMU.
+    Raises `InvalidRequest` (code `bad-accelerator`) for another,
     `MissingDependency` (code `kvm-missing`) if KVM is forced and there is no device.
     """
     if wanted == "tcg":
         return Verdict(accelerator="tcg", reason="set in the settings")
     if wanted == "kvm":
-        if (obstacle := _device_obstacle()) is not None:
+        if (obstacle := device_obstacle()) is not None:
             raise MissingDependency(
                 f"the settings force KVM, but {obstacle}", hint="set accelerator to auto", code="kvm-missing"
             )
@@ -56,13 +60,13 @@ def decide(binary: str, version: str, cache_dir: Path, *, wanted: str = "auto") 
         raise InvalidRequest(
             f"no accelerator is called {wanted!r}", hint="use auto, kvm or tcg", code="bad-accelerator"
         )
-    if (obstacle := _device_obstacle()) is not None:
+    if (obstacle := device_obstacle()) is not None:
         return Verdict(accelerator="tcg", reason=obstacle)
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     cached = _read_cache(cache_dir / CACHE_FILE)
     if cached is not None and (cached.boot_id, cached.qemu_version) == (boot_id, version):
         return cached
-    verdict = msgspec.structs.replace(probe(binary), boot_id=boot_id, qemu_version=version)
+    verdict = msgspec.structs.replace((prober or probe)(binary), boot_id=boot_id, qemu_version=version)
     cache_dir.mkdir(parents=True, exist_ok=True)
     temporary = cache_dir / f"{CACHE_FILE}.{os.getpid()}"
     temporary.write_bytes(msgspec.json.encode(verdict))
@@ -137,7 +141,8 @@ def _words_of(output: str) -> str:
     return ""
 
 
-def _device_obstacle() -> str | None:
+def device_obstacle() -> str | None:
+    """Return why this process cannot open the device of KVM, or None if it can."""
     if not KVM_DEVICE.exists():
         return f"there is no {KVM_DEVICE}"
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):

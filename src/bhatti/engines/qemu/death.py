@@ -15,10 +15,12 @@ TAIL_BYTES = 4096
 KMSG = Path("/dev/kmsg")
 
 
-def cause_of_death(pid: int, ended: Exit, console_log: Path, qemu_log: Path) -> CauseOfDeath:
+def cause_of_death(
+    pid: int, ended: Exit, console_log: Path, program_log: Path, *, program: str = "qemu"
+) -> CauseOfDeath:
     """Return why the process `pid` of a machine ended that nobody told to. Blocks: it reads logs."""
     tail = console.tail(console_log, TAIL_BYTES)
-    words = console.tail(qemu_log, TAIL_BYTES)
+    words = console.tail(program_log, TAIL_BYTES)
 
     def cause(kind: str, detail: str) -> CauseOfDeath:
         return CauseOfDeath(kind=kind, detail=detail, console_tail=tail)
@@ -32,13 +34,13 @@ def cause_of_death(pid: int, ended: Exit, console_log: Path, qemu_log: Path) -> 
     if (by := re.search(r"terminating on signal \d+ from pid \d+[^\r\n]*", words)) is not None:
         return cause("killed", f"qemu: {by[0]}")
     if ended.signal is not None:
-        return cause("killed", f"qemu was {ended}")
+        return cause("killed", f"{program} was {ended}")
     if "reboot: Power down" in tail:
         return cause("exit", "the guest powered itself off")
     if "reboot: Restarting system" in tail or "reboot: machine restart" in tail:
         return cause("exit", "the guest rebooted, which ends a sandbox")
     last = words.strip().splitlines()[-1:] or ["it said nothing"]
-    return cause("exit", f"qemu ended, {ended}: {last[0][:300]}")
+    return cause("exit", f"{program} ended, {ended}: {last[0][:300]}")
 
 
 def _oom_record(pid: int) -> str | None:

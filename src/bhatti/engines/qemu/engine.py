@@ -18,7 +18,7 @@ from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold
 from bhatti.engines.qemu.needs import needed_files
 from bhatti.engines.qemu.pool import ReadyForks
-from bhatti.engines.qemu.process import VmProcess, processes_with
+from bhatti.engines.qemu.process import ProcessIdentity, VmProcess, processes_with
 from bhatti.engines.qemu.record import Phase, read_record, wreck
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.stages import Stages, nobody_asked
@@ -35,6 +35,8 @@ class QemuEngine(Engine):
     """All machines below one state directory."""
 
     name = "qemu"
+    _kind = QemuMachine
+    _open_host = staticmethod(open_host)
 
     def __init__(self, settings: QemuSettings) -> None:
         self.settings = settings
@@ -89,9 +91,9 @@ class QemuEngine(Engine):
 
     async def __aenter__(self) -> Self:
         """See `Engine.__aenter__`."""
-        self._opened = await anyio.to_thread.run_sync(open_host, self.settings)
+        self._opened = await anyio.to_thread.run_sync(self._open_host, self.settings)
         verdict = self._opened.verdict
-        log.info("qemu %s, %s: %s", self._opened.version, verdict.accelerator, verdict.reason)
+        log.info("%s %s, %s: %s", self.name, self._opened.version, verdict.accelerator, verdict.reason)
         networks = self._opened.networks
         log.info("network %s: %s", networks.new, networks.reason)
         self._trimmer.begin()
@@ -290,7 +292,7 @@ class QemuEngine(Engine):
         ready: QemuMachine | None = None,
     ) -> Machine:
         """Make a machine by `work`, or leave nothing of it."""
-        machine = self._machines[spec.id] = ready or QemuMachine.new(self._host, spec)
+        machine = self._machines[spec.id] = ready or self._kind.new(self._host, spec)
         try:
             await work(machine, progress or nobody_asked)
         except BaseException:
@@ -330,7 +332,7 @@ class QemuEngine(Engine):
 
     async def _make_golden(self, spec: SandboxSpec, files: MachineFiles) -> None:
         """Boot a golden machine, make it a mold, end it."""
-        machine = QemuMachine.new(self._host, spec)
+        machine = self._kind.new(self._host, spec)
         try:
             await machine.boot(nobody_asked, why="golden", alone=True)
             await machine.cast(files)
@@ -347,7 +349,7 @@ class QemuEngine(Engine):
     @property
     def _ready(self) -> ReadyForks:
         if self._pool is None:
-            self._pool = ReadyForks(self._host, self.settings.ready_pool if self.settings.fork else 0)
+            self._pool = ReadyForks(self._host, self.settings.ready_pool if self.settings.fork else 0, self._kind)
         return self._pool
 
     @property
@@ -369,7 +371,7 @@ class QemuEngine(Engine):
             log.error("sandbox %s: %s", directory.name, error.message)
             record = wreck(directory.name, error.message)
         # Without a record, nothing was begun but the directory.
-        machine = QemuMachine(self._host, record or wreck(directory.name, "it never came to be"), exists=True)
+        machine = self._kind(self._host, record or wreck(directory.name, "it never came to be"), exists=True)
         if record is None or record.phase in (Phase.CREATING, Phase.DESTROYING):
             log.warning("sandbox %s was left %s: removed", directory.name, record.phase if record else "empty")
             await machine.remove()
@@ -378,11 +380,14 @@ class QemuEngine(Engine):
         await machine.adopt()
         self._machines[machine.spec.id] = machine
 
+    def _processes(self) -> builtins.list[ProcessIdentity]:
+        """Return all processes that run machines of this state directory. Blocks."""
+        return processes_with(f"file,id=console,path={self.settings.sandboxes_dir}/")
+
     async def _end_strays(self) -> None:
         """End machines of ours whose directory is gone or whose record does not know them."""
-        prefix = f"file,id=console,path={self.settings.sandboxes_dir}/"
         known = {machine.record.pid for machine in self._machines.values() if machine.record.phase is Phase.RUNNING}
-        for identity in await anyio.to_thread.run_sync(processes_with, prefix):
+        for identity in await anyio.to_thread.run_sync(self._processes):
             if identity.pid not in known:
                 stray = await VmProcess.adopt(identity)
                 if stray is not None:

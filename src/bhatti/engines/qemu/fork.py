@@ -15,14 +15,13 @@ import anyio
 import msgspec
 
 from bhatti.engines.disk import disk_errors_explained
-from bhatti.engines.qemu import migration
 from bhatti.engines.qemu.command import VOLUME_SLOTS
 from bhatti.engines.qemu.copying import copy_sparse
 from bhatti.engines.qemu.files import MachineFiles, check_space, find_volumes, make_config, volume_device
 from bhatti.engines.qemu.mold import Mold, copy_machine, seal_mold, with_own_drives, with_volumes
 from bhatti.engines.qemu.network import Plug
 from bhatti.engines.qemu.plan import same_hardware
-from bhatti.engines.qemu.record import Frame, Phase, write_record
+from bhatti.engines.qemu.record import Frame, MachineRecord, Phase, write_record
 from bhatti.engines.qemu.sleep import SleepingVm
 from bhatti.engines.stages import Stages, nobody_asked
 from bhatti.errors import Conflict, EngineFailure, GuestFailure, GuestTimeout, InvalidRequest, Unavailable
@@ -87,7 +86,7 @@ class ForkingVm(SleepingVm):
         await self._wake(mold, Stages(nobody_asked, "images"))
         self._link = self._open_link(self._plug)
         await self._while_alive(self._practise)
-        await self._tell("stop")
+        await self._halt()
         await self._note(how="pooled")
 
     async def become(self, spec: SandboxSpec, stages: Stages) -> None:
@@ -129,14 +128,14 @@ class ForkingVm(SleepingVm):
             stages.begin("layer")
             generation = mold.record.generation + 1
             await anyio.to_thread.run_sync(self._copy_disk, mold, plug, generation)
-            stages.begin("qemu")
+            stages.begin(self._host.engine)
             frame = await anyio.to_thread.run_sync(self._frame_of, mold)
             hardware = same_hardware(self._host, self.spec, self.files, frame, plug)
             if mold.has_memory_file:
                 hardware = hardware.mapped_privately(mold.files.memory)
             await self._launch(hardware, plug.address)
             stages.begin("load")
-            await self._while_alive(lambda: self._load_mold(mold))
+            await self._while_alive(lambda: self._load(mold.files, with_memory=not mold.has_memory_file))
             await self._run()
             stages.begin("identity")
             await self._while_alive(lambda: self._become_itself(mold, plug, generation))
@@ -177,18 +176,20 @@ class ForkingVm(SleepingVm):
             await self._write_back()
             if self.record.phase is Phase.RUNNING:  # else it is being made, and nobody will adopt it
                 await self._note(phase=Phase.CASTING)
-            await self._tell("stop")
+            await self._halt()
             try:
-                assert self._monitor is not None
-                assert self.record.frame is not None
-                await migration.save_state(self._monitor, files.state, with_memory=self.record.frame.private)
-                record = await anyio.to_thread.run_sync(copy_machine, self.files, self.record, files)
+                record = await self._copy(files)
             finally:
                 await self._run()
                 if self.record.phase is Phase.CASTING:
                     await self._note(phase=Phase.RUNNING)
             await self._tell_time_if_possible()
             await anyio.to_thread.run_sync(lambda: seal_mold(self._host, record, files, lasting=lasting))
+
+    async def _copy(self, files: MachineFiles) -> MachineRecord:
+        """Copy all of this halted machine into a mold; return the record that goes with it."""
+        await self._save(files)
+        return await anyio.to_thread.run_sync(copy_machine, self.files, self.record, files)
 
     def _make_directory(self) -> None:
         try:
@@ -213,10 +214,6 @@ class ForkingVm(SleepingVm):
         copy_sparse(mold.files.layer, self.files.layer)
         copy_sparse(mold.files.config, self.files.born)
         make_config(self.files, self.spec, plug.dns, generation)
-
-    async def _load_mold(self, mold: Mold) -> None:
-        assert self._monitor is not None
-        await migration.load_state(self._monitor, mold.files.state, with_memory=not mold.has_memory_file)
 
     async def _become_itself(self, mold: Mold, plug: Plug, generation: int) -> None:
         """Tell the guest who it is, and wait until it answers as that."""

@@ -10,7 +10,10 @@ from bhatti.images.store import ImageStore
 
 @dataclass(frozen=True, slots=True)
 class QemuHost:
-    """The host as the engine found it when it was entered."""
+    """The host as the engine found it when it was entered.
+
+    `engine` and `machine` say, in snapshots, what made them; an empty `machine` is the one that QEMU is told to be.
+    """
 
     settings: QemuSettings
     binary: str
@@ -19,6 +22,8 @@ class QemuHost:
     networks: network.Networks
     images: ImageStore
     boot_id: str
+    engine: str = "qemu"
+    machine: str = ""
 
 
 def open_host(settings: QemuSettings) -> QemuHost:

@@ -15,13 +15,11 @@ from bhatti.engines.qemu import console
 from bhatti.engines.qemu.checkpoints import CheckpointedVm
 from bhatti.engines.qemu.files import find_volumes, make_config, make_disk, remove_files
 from bhatti.engines.qemu.host import QemuHost
-from bhatti.engines.qemu.plan import machine_name, plan_hardware
+from bhatti.engines.qemu.plan import plan_hardware
 from bhatti.engines.qemu.process import Exit, VmProcess
-from bhatti.engines.qemu.qmp import Monitor
 from bhatti.engines.qemu.record import MachineRecord, Phase
-from bhatti.engines.qemu.vm import MONITOR_TIMEOUT_S
 from bhatti.engines.stages import Stages
-from bhatti.errors import BhattiError, EngineFailure
+from bhatti.errors import BhattiError
 from bhatti.images.store import BootFiles
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
@@ -78,7 +76,7 @@ class QemuMachine(CheckpointedVm):
             await anyio.to_thread.run_sync(make_config, self.files, self.spec, plug.dns)
             stages.begin("layer")
             await anyio.to_thread.run_sync(make_disk, self.files, self.spec.disk_mib)
-            stages.begin("qemu")
+            stages.begin(self._host.engine)
             hardware = plan_hardware(self._host, self.spec, self.files, boot, volumes, plug)
             await self._launch(hardware.with_slots() if alone else hardware, plug.address)
             await self._run()
@@ -117,12 +115,8 @@ class QemuMachine(CheckpointedVm):
             await self._fail(CauseOfDeath(kind="killed", detail=f"it could not be adopted: {error.message}"))
 
     async def _take_over(self) -> None:
-        """Connect to the monitor of the adopted process, and to its agent."""
-        monitor = await Monitor.connect(self.files.monitor, timeout_s=MONITOR_TIMEOUT_S)
-        self._monitor = monitor
-        name = await monitor.execute("query-name")
-        if name != {"name": machine_name(self.body)}:
-            raise EngineFailure(f"the monitor in {self.files.directory} is that of {name}", code="not-ours")
+        """Connect to the adopted process, and to its agent."""
+        await self._recognize()
         await self._plug_in_again()
         self._link = self._open_link()
         if self.record.phase in (Phase.STOPPING, Phase.CASTING):

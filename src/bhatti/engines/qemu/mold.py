@@ -69,13 +69,15 @@ def read_whole_mold(host: QemuHost, directory: Path) -> Mold | str:
     return found if damage is None else f"the memory file of its memory snapshot {damage}"
 
 
-def copy_machine(source: MachineFiles, record: MachineRecord, target: MachineFiles) -> MachineRecord:
+def copy_machine(
+    source: MachineFiles, record: MachineRecord, target: MachineFiles, *, with_memory: bool = True
+) -> MachineRecord:
     """Copy disk and memory of a halted machine into a mold; return the record that goes with it. Blocks."""
     frame = record.frame
     assert frame is not None
     copy_sparse(Path(frame.drives[CONFIG_DRIVE][0]), target.config)
     copy_sparse(source.layer, target.layer)
-    if not frame.private:
+    if with_memory and not frame.private:
         copy_sparse(source.memory, target.memory)
     drives = with_own_drives(frame, config=target.config, layer=target.layer)
     return msgspec.structs.replace(record, frame=msgspec.structs.replace(frame, drives=drives))

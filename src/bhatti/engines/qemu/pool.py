@@ -35,8 +35,9 @@ MEMINFO = Path("/proc/meminfo")
 class ReadyForks:
     """Up to `size` ready forks of one mold for one owner, made one at a time while nobody creates anything."""
 
-    def __init__(self, host: QemuHost, size: int) -> None:
+    def __init__(self, host: QemuHost, size: int, machine: type[QemuMachine] = QemuMachine) -> None:
         self._host = host
+        self._machine = machine
         self._size = size
         self._wanted: tuple[Mold, str] | None = None
         self._ready: list[tuple[str, QemuMachine]] = []
@@ -132,7 +133,7 @@ class ReadyForks:
 
     async def _make(self, mold: Mold, owner: str) -> QemuMachine:
         await anyio.to_thread.run_sync(_check_memory, mold.record.spec.memory_mib)
-        machine = QemuMachine.new(self._host, ready_spec(mold, owner))
+        machine = self._machine.new(self._host, ready_spec(mold, owner))
         try:
             await machine.wake_ready(mold)
         except BaseException:

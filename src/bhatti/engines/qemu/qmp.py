@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 import anyio
 
 from bhatti.engines.qemu import qmp_protocol
+from bhatti.engines.unix_socket import open_socket
 from bhatti.errors import BhattiError, EngineFailure, Unavailable
 
 COMMAND_TIMEOUT_S = 10.0
@@ -65,7 +66,7 @@ class Monitor(asyncio.Protocol):
         """
         try:
             with anyio.fail_after(timeout_s):
-                connection = await anyio.to_thread.run_sync(_open_socket, path)
+                connection = await anyio.to_thread.run_sync(open_socket, path)
                 loop = asyncio.get_running_loop()
                 _, monitor = await loop.create_unix_connection(lambda: cls(on_event), sock=connection)
                 try:
@@ -221,22 +222,6 @@ class Monitor(asyncio.Protocol):
         # Whoever connected may have given up already; an exception nobody fetches would be logged at exit.
         if self._ready.done() and not self._ready.cancelled():
             self._ready.exception()
-
-
-def _open_socket(path: Path) -> socket.socket:
-    """Connect to a unix socket however long its path is: sun_path has 108 bytes (unix(7))."""
-    directory = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
-    try:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            connection.connect(f"/proc/self/fd/{directory}/{path.name}")
-        except BaseException:
-            connection.close()
-            raise
-    finally:
-        os.close(directory)
-    connection.setblocking(False)
-    return connection
 
 
 def listen(path: Path) -> socket.socket:

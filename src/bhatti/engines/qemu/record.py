@@ -56,6 +56,7 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `pid` and `start_time` are of the process (0: none yet), valid while the host's boot id is `boot_id`; `forwards`
     maps guest ports to ports of the host's loopback (user-mode network); `created_at` is in seconds since the epoch.
+    `tracked` says that the memory file is what the machine's memory was when its changes began to be counted.
     `no_memory` says why a stopped machine has no memory to come back with; `generation` counts its identities. `body`
     is the name that directory, process and tap have where it is not the id: in a machine that was made ready before.
     """
@@ -74,6 +75,7 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
     frame: Frame | None = None
     no_memory: str = ""
     generation: int = 0
+    tracked: bool = False
     body: str = ""
     agent: str = ""
     how: str = "booted"

@@ -14,7 +14,8 @@ import anyio
 
 from bhatti.engines.base import CauseOfDeath, ProgressCallback, SnapshotReport
 from bhatti.engines.disk import disk_errors_explained
-from bhatti.engines.qemu import migration, snapshot
+from bhatti.engines.qemu import snapshot
+from bhatti.engines.qemu.command import Hardware
 from bhatti.engines.qemu.files import find_volumes
 from bhatti.engines.qemu.memory_sum import BackgroundSum, content_damage
 from bhatti.engines.qemu.network import Plug
@@ -42,7 +43,7 @@ class SleepingVm(Vm):
     async def pause(self) -> None:
         """Halt the processors."""
         self.link()  # raises unless it is hot
-        await self._tell("stop")
+        await self._halt()
         self._paused = True
 
     async def resume(self) -> None:
@@ -119,25 +120,27 @@ class SleepingVm(Vm):
             assert self.record.frame is not None
             plug = await self._network.attach(self.body, address=IPv4Address(self.record.address))
             hardware = same_hardware(self._host, self.spec, self.files, self.record.frame, plug)
-            failed = await probe_state(hardware, self.files, with_memory=manifest.memory is None)
+            failed = await self._probe(hardware, with_memory=manifest.memory is None)
             if failed is not None:
                 return SnapshotReport(usable=False, detail=failed, probed=True, size_bytes=size)
         return SnapshotReport(usable=True, detail=_age(manifest), probed=probe, size_bytes=size)
 
+    async def _probe(self, hardware: Hardware, *, with_memory: bool) -> str | None:
+        """Load the snapshot into a process that never runs; return what went wrong, or None."""
+        return await probe_state(hardware, self.files, with_memory=with_memory)
+
     # --- stopping
 
     async def _suspend(self) -> None:
-        frame = self.record.frame
-        if frame is None:
+        if self.record.frame is None:
             raise EngineFailure(f"sandbox {self.spec.name!r} was made by an older bhatti", code="no-frame")
         if self._paused:
             await self._run()
         await self._write_back()
         try:
-            await self._tell("stop")
+            await self._halt()
             await anyio.to_thread.run_sync(self._drop_old_snapshot)
-            assert self._monitor is not None
-            await migration.save_state(self._monitor, self.files.state, with_memory=frame.private)
+            await self._save(self.files)
             # While the machine can still go on: without its manifest, all of its memory would be lost.
             await anyio.to_thread.run_sync(snapshot.keep_room, self.files.directory)
         except (BhattiError, OSError) as error:
@@ -173,7 +176,7 @@ class SleepingVm(Vm):
     async def _undo_stop(self) -> None:
         """Let a machine run on whose stop was not finished; its guest has lost some time."""
         await anyio.to_thread.run_sync(snapshot.give_room_back, self.files.directory)
-        await migration.finalized(self._tell)  # whoever began to save its state may have died meanwhile
+        await self._settled()
         await self._run()
         await self._tell_time_if_possible()
         await self._note(phase=Phase.RUNNING)
@@ -216,20 +219,30 @@ class SleepingVm(Vm):
         """Switch the guest off as its own `poweroff` would, or end it after its disks are written."""
         if self._paused:
             await self._run()
-        assert self._process is not None
         await self._write_back()
         self._ending = True
         with anyio.move_on_after(SHUTDOWN_TIMEOUT_S):
-            try:
-                if self._link is not None:
-                    await self._link.exec(["/bin/sh", "-c", "kill -TERM 1"], user="root", timeout_s=SHUTDOWN_TIMEOUT_S)
-            except BhattiError as error:
-                # The connection breaks when the guest is quick; a guest that cannot do it is ended below.
-                log.debug("sandbox %s: shutting down: %s", self.spec.id, error.message)
-            await self._process.wait()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._ask_to_switch_off)
+                await self._switched_off()
+                # A guest that is quick takes its answer with it.
+                tasks.cancel_scope.cancel()
         await self._let_go()
         await anyio.to_thread.run_sync(snapshot.discard, self.files.directory, self.files.memory, self.files.state)
         await self._note(phase=Phase.STOPPED, pid=0, no_memory="it was stopped without its memory")
+
+    async def _ask_to_switch_off(self) -> None:
+        try:
+            if self._link is not None:
+                await self._link.exec(["/bin/sh", "-c", "kill -TERM 1"], user="root", timeout_s=SHUTDOWN_TIMEOUT_S)
+        except BhattiError as error:
+            # The connection breaks when the guest is quick; a guest that cannot do it is ended anyway.
+            log.debug("sandbox %s: shutting down: %s", self.spec.id, error.message)
+
+    async def _switched_off(self) -> None:
+        """Wait until the guest has switched itself off."""
+        assert self._process is not None
+        await self._process.wait()
 
     async def _write_back(self) -> None:
         """Have the guest write to its disks what it has not yet: whatever becomes of its memory, the disk is whole."""
@@ -251,13 +264,13 @@ class SleepingVm(Vm):
             try:
                 stages.begin("network")
                 plug = await self._network.attach(self.body, address=IPv4Address(self.record.address))
-                stages.begin("qemu")
+                stages.begin(self._host.engine)
                 if manifest.memory is None:
                     await anyio.to_thread.run_sync(lambda: self.files.memory.unlink(missing_ok=True))
                 hardware = same_hardware(self._host, self.spec, self.files, self.record.frame, plug)
                 await self._launch(hardware, plug.address)
                 stages.begin("load")
-                await self._while_alive(lambda: self._load(with_memory=manifest.memory is None))
+                await self._while_alive(lambda: self._load(self.files, with_memory=manifest.memory is None))
                 await self._note(phase=Phase.RESTORED, how="restored", why=_age(manifest))
                 stages.begin("agent")
                 await self._finish_restore()
@@ -269,10 +282,6 @@ class SleepingVm(Vm):
                 raise EngineFailure(error.message, hint=error.hint, code="load-failed") from error
             stages.end()
             await self._has_come_up(how="restored", why=_age(manifest), timings_ms=stages.timings_ms)
-
-    async def _load(self, *, with_memory: bool) -> None:
-        assert self._monitor is not None
-        await migration.load_state(self._monitor, self.files.state, with_memory=with_memory)
 
     async def _finish_restore(self) -> None:
         """Spend the snapshot, let the guest run, and tell it that it slept. Each step can be repeated."""
@@ -310,7 +319,7 @@ class SleepingVm(Vm):
                 )
                 stages.begin("network")
                 plug = await self._attach_somehow()
-                stages.begin("qemu")
+                stages.begin(self._host.engine)
                 boot = await anyio.to_thread.run_sync(self._host.images.boot_files, self.spec.image)
                 volumes = await anyio.to_thread.run_sync(find_volumes, self._host.settings, self.spec.volumes)
                 await self._launch(plan_hardware(self._host, self.spec, self.files, boot, volumes, plug), plug.address)

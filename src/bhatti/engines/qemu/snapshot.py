@@ -81,9 +81,10 @@ def maker_of(host: QemuHost) -> Maker:
     """Return what this host's engine would have to be."""
     kvm = host.verdict.accelerator == "kvm"
     return Maker(
+        engine=host.engine,
         version=host.version,
         accelerator=host.verdict.accelerator,
-        machine=machine_type(host.verdict.accelerator),
+        machine=host.machine or machine_type(host.verdict.accelerator),
         processor=_host_processor() if kvm else "max",
     )
 

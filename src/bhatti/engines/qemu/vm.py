@@ -17,14 +17,14 @@ import anyio
 import msgspec
 
 from bhatti.engines.base import CauseOfDeath
-from bhatti.engines.qemu import boot_errors, command, console, death, network
+from bhatti.engines.qemu import boot_errors, command, console, death, migration, network
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.plan import frame_of, largest_file_bytes, machine_name
 from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.qmp import Monitor, listen
 from bhatti.engines.qemu.record import MachineRecord, Phase, write_record
-from bhatti.errors import BhattiError, Conflict, GuestTimeout
+from bhatti.errors import BhattiError, Conflict, EngineFailure, GuestTimeout
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import SandboxSpec, Temperature
 
@@ -131,6 +131,32 @@ class Vm:
         await self._tell("cont")
         self._paused = False
 
+    async def _halt(self) -> None:
+        """Halt the processors, wherever they are."""
+        await self._tell("stop")
+
+    async def _save(self, files: MachineFiles) -> None:
+        """Write what a halted machine is into `files`: its state, and its memory if that is in no file."""
+        assert self._monitor is not None
+        assert self.record.frame is not None
+        await migration.save_state(self._monitor, files.state, with_memory=self.record.frame.private)
+
+    async def _load(self, files: MachineFiles, *, with_memory: bool) -> None:
+        """Make a machine that waits the one that was saved in `files`; it is then halted."""
+        assert self._monitor is not None
+        await migration.load_state(self._monitor, files.state, with_memory=with_memory)
+
+    async def _settled(self) -> None:
+        """Wait until the process can be told to run, whatever it was doing for an engine that has died meanwhile."""
+        await migration.finalized(self._tell)
+
+    async def _recognize(self) -> None:
+        """Connect to a process that an earlier engine started. Raises `EngineFailure` (code `not-ours`)."""
+        self._monitor = await Monitor.connect(self.files.monitor, timeout_s=MONITOR_TIMEOUT_S)
+        name = await self._monitor.execute("query-name")
+        if name != {"name": machine_name(self.body)}:
+            raise EngineFailure(f"the monitor in {self.files.directory} is that of {name}", code="not-ours")
+
     async def _tell(self, order: str) -> object:
         """Give QEMU an order without arguments, over a new connection if the old one has broken."""
         if self._monitor is None or self._monitor.closed:
@@ -188,9 +214,12 @@ class Vm:
         return results[0]
 
     async def _boot_failure(self, ended: Exit) -> BhattiError:
-        files, pid = self.files, self.record.pid
-        cause = await anyio.to_thread.run_sync(death.cause_of_death, pid, ended, files.console, files.log)
+        cause = await anyio.to_thread.run_sync(self._cause_of_death, ended)
         return boot_errors.died(self.spec, cause)
+
+    def _cause_of_death(self, ended: Exit) -> CauseOfDeath:
+        """Return why the process ended that nobody told to. Blocks."""
+        return death.cause_of_death(self.record.pid, ended, self.files.console, self.files.log)
 
     def _open_link(self, quarantine: network.Plug | None = None) -> GuestLink:
         address, forwards = IPv4Address(self.record.address), self.record.forwards
@@ -259,7 +288,7 @@ class Vm:
 
     def _examine_body(self, ended: Exit) -> None:
         """Find the cause, write it down, free the memory file, which nobody can use any more. Blocks."""
-        cause = death.cause_of_death(self.record.pid, ended, self.files.console, self.files.log)
+        cause = self._cause_of_death(ended)
         log.warning("sandbox %s died: %s", self.spec.id, cause.detail)
         self.record = msgspec.structs.replace(self.record, phase=Phase.FAILED, cause=cause)
         try:

@@ -6,6 +6,7 @@ from tests.engines.local import LocalEngine
 from bhatti.daemon import engine
 from bhatti.daemon.settings import Settings, load
 from bhatti.engines.docker.engine import DockerEngine
+from bhatti.engines.firecracker.engine import FirecrackerEngine
 from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.errors import InvalidRequest
 
@@ -26,6 +27,17 @@ def test_docker_is_opened_with_its_own_settings() -> None:
     assert (opened.settings.runtime, opened.settings.socket) == ("runsc", Path("/run/d.sock"))
     assert not opened.settings.no_new_privileges
     assert opened.settings.sandboxes_dir == Path("/srv/b/sandboxes")
+
+
+def test_firecracker_is_opened_with_its_own_settings() -> None:
+    opened = engine.open_engine(
+        settings(
+            "firecracker", "firecracker.binary=/opt/fc", "firecracker.subnet=10.9.0.0/24", "firecracker.fork=false"
+        )
+    )
+    assert isinstance(opened, FirecrackerEngine)
+    assert (opened.settings.binary, str(opened.settings.subnet)) == ("/opt/fc", "10.9.0.0/24")
+    assert not opened.settings.fork
 
 
 @pytest.mark.parametrize(("flag", "wanted"), [("qemu.fork=false", False), ("qemu.fork=true", True)])
@@ -49,9 +61,10 @@ def test_what_is_no_engine_is_refused(name: str) -> None:
         assert caught.value.code == "unknown-engine"
 
 
-def test_a_subnet_that_is_none_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match=r"qemu\.subnet") as caught:
-        engine.open_engine(settings("qemu", "qemu.subnet=everything"))
+@pytest.mark.parametrize("name", ["qemu", "firecracker"])
+def test_a_subnet_that_is_none_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=rf"{name}\.subnet") as caught:
+        engine.open_engine(settings(name, f"{name}.subnet=everything"))
     assert caught.value.code == "bad-setting"
 
 

@@ -1,0 +1,1 @@
+"""The Firecracker engine: microVMs in production, on Linux with KVM."""

@@ -1,0 +1,102 @@
+"""What Firecracker is started with and told, as pure functions of the machine that it is to be.
+
+Everything that a snapshot will name is a name in the machine's own directory, where the process works: drives are links
+there, so that a fork's are found in the fork's directory without a word.
+"""
+
+import hashlib
+from pathlib import Path
+
+from bhatti.engines.firecracker import api_types as types
+from bhatti.engines.qemu.command import Hardware, TapCard
+from bhatti.engines.qemu.files import MachineFiles
+from bhatti.net.instance import instance_of
+
+ENV = "/usr/bin/env"
+"""Changes the working directory and becomes the program: its `-C` came with coreutils 8.28."""
+
+NAME_DIGITS = 24
+
+CARD = "eth0"
+STATE, MEMORY = "state", "ram"
+"""Names of `MachineFiles.state` and `.memory`, relative to the machine's directory."""
+
+
+def name_prefix(state_dir: Path) -> str:
+    """Return how the names of all machines below a state directory begin, and of no others."""
+    return f"bhatti-{instance_of(state_dir)}-"
+
+
+def instance_name(files: MachineFiles) -> str:
+    """Return what Firecracker calls the machine: it allows 64 letters, digits and hyphens, and no dots."""
+    digest = hashlib.sha256(files.directory.name.encode()).hexdigest()
+    return name_prefix(files.directory.parent.parent) + digest[:NAME_DIGITS]
+
+
+def command_line(binary: str, files: MachineFiles, *, socket: str, log: Path) -> list[str]:
+    """Return the program and its arguments."""
+    return [
+        *(ENV, "-C", str(files.directory)),
+        *(binary, "--id", instance_name(files)),
+        *("--api-sock", socket, "--log-path", str(log), "--level", "Error"),
+        # Devices on PCI: faster than memory-mapped ones, and Debian's kernel finds them without being told.
+        "--enable-pci",
+    ]
+
+
+def drive_name(index: int) -> str:
+    """Return the name of a drive in the machine's directory, which is the one that it has in the guest."""
+    return f"vd{chr(ord('a') + index)}"
+
+
+def links(hardware: Hardware) -> dict[str, Path]:
+    """Return what the drives' names in the machine's directory stand for; empty slots have none."""
+    return {drive_name(index): drive.path for index, drive in enumerate(hardware.drives) if drive.path is not None}
+
+
+def boot_source(hardware: Hardware) -> types.BootSource:
+    """Return what to boot."""
+    return types.BootSource(
+        kernel_image_path=str(hardware.kernel),
+        initrd_path=str(hardware.initramfs),
+        boot_args=hardware.kernel_arguments,
+    )
+
+
+def machine_configuration(hardware: Hardware) -> types.MachineConfiguration:
+    """Return processors and memory, whose changes are counted from the start, for snapshots."""
+    return types.MachineConfiguration(
+        vcpu_count=hardware.cpus, mem_size_mib=hardware.memory_mib, track_dirty_pages=True
+    )
+
+
+def drives(hardware: Hardware) -> list[types.Drive]:
+    """Return the drives in the guest's order."""
+    return [
+        types.Drive(
+            drive_id=drive_name(index),
+            path_on_host=drive_name(index),
+            is_read_only=drive.read_only,
+            is_root_device=False,
+            # What a guest was told to be on the disk is on it.
+            cache_type="Unsafe" if drive.read_only else "Writeback",
+        )
+        for index, drive in enumerate(hardware.drives)
+        if drive.path is not None
+    ]
+
+
+def network_interface(card: TapCard) -> types.NetworkInterface:
+    """Return the network card."""
+    return types.NetworkInterface(iface_id=CARD, host_dev_name=card.tap, guest_mac=card.mac)
+
+
+def snapshot_load(card: TapCard, *, state: str, memory: str) -> types.SnapshotLoad:
+    """Return the order to be the machine that was saved, on another tap."""
+    return types.SnapshotLoad(
+        snapshot_path=state,
+        mem_backend=types.MemoryBackend(backend_path=memory),
+        track_dirty_pages=True,
+        resume_vm=False,
+        network_overrides=(types.NetworkOverride(iface_id=CARD, host_dev_name=card.tap),),
+    )

@@ -1,0 +1,197 @@
+"""One machine of Firecracker: what is different from one of QEMU's, which is how its process is led.
+
+Theory of operation. Memory is in no file while a machine runs. The first snapshot writes all of it; a machine that was
+loaded from a file of its own has that mapped privately, its changes are counted, and the next snapshot writes these
+into the same file (`MachineRecord.tracked`). Any snapshot begins the count anew, so after one that was not the end of
+the machine (a copy for a fork, a stop that failed) the next is a full one again. A file that is written in this way is
+of no use until it is complete, and nobody would use it: what it held before was spent when the machine ran on from it.
+"""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from bhatti.engines.base import CauseOfDeath
+from bhatti.engines.firecracker import api_types as types
+from bhatti.engines.firecracker import command
+from bhatti.engines.firecracker.api import FirecrackerApi
+from bhatti.engines.qemu import console, death
+from bhatti.engines.qemu.command import Hardware, TapCard
+from bhatti.engines.qemu.files import MachineFiles
+from bhatti.engines.qemu.machine import QemuMachine
+from bhatti.engines.qemu.mold import copy_machine
+from bhatti.engines.qemu.plan import frame_of
+from bhatti.engines.qemu.process import Exit, VmProcess
+from bhatti.engines.qemu.record import MachineRecord
+from bhatti.engines.qemu.vm import MONITOR_TIMEOUT_S, STATUS_TIMEOUT_S
+from bhatti.errors import BhattiError, EngineFailure
+from bhatti.model.sandbox import Temperature
+
+SOCKET = "api.sock"
+LOG = "firecracker.log"
+PROBE_SOCKET = "probe.sock"
+
+SWITCHED_OFF = ("reboot: Power down", "reboot: System halted")
+"""A guest's last words. Firecracker has no way to be switched off, and would keep the halted machine for ever."""
+
+OFF_POLL_S = 0.05
+TAIL_BYTES = 4096
+
+
+class FirecrackerMachine(QemuMachine):
+    """A machine of the Firecracker engine."""
+
+    _card: TapCard | None = None
+    _begun = True
+
+    @property
+    def _api(self) -> FirecrackerApi:
+        return FirecrackerApi(self.files.directory / SOCKET)
+
+    @property
+    def _log(self) -> Path:
+        return self.files.directory / LOG
+
+    async def _launch(self, hardware: Hardware, address: IPv4Address) -> None:
+        """Start Firecracker and tell it what machine to be, or have it wait for a snapshot."""
+        self._ending = False
+        self._paused = False
+        self._begun = hardware.incoming
+        assert isinstance(hardware.card, TapCard)
+        self._card = hardware.card
+        await anyio.to_thread.run_sync(_link_drives, self.files.directory, hardware)
+        self._process = await self._spawn(SOCKET, self.files.console, self._log)
+        identity = self._process.identity
+        await self._note(
+            pid=identity.pid,
+            start_time=identity.start_time,
+            boot_id=self._host.boot_id,
+            address=str(address),
+            # A fork's memory is in no file of its own, but unlike with QEMU its first snapshot makes one.
+            frame=msgspec.structs.replace(frame_of(hardware), private=False),
+            tracked=False,
+        )
+        await anyio.to_thread.run_sync(self._bound_files, hardware)
+        await self._while_alive(lambda: self._api.wait_ready(timeout_s=MONITOR_TIMEOUT_S))
+        if not hardware.incoming:
+            await self._while_alive(lambda: self._describe_machine(hardware))
+
+    async def _describe_machine(self, hardware: Hardware) -> None:
+        api = self._api
+        assert isinstance(hardware.card, TapCard)
+        await api.boot_source(command.boot_source(hardware))
+        await api.machine_config(command.machine_configuration(hardware))
+        for drive in command.drives(hardware):
+            await api.drive(drive)
+        await api.network_interface(command.network_interface(hardware.card))
+        await api.entropy(types.EntropyDevice())
+
+    async def _spawn(self, socket: str, output: Path, log: Path) -> VmProcess:
+        await anyio.Path(self.files.directory / socket).unlink(missing_ok=True)
+        # It opens its log and does not make it.
+        await anyio.Path(log).touch(mode=0o600)
+        line = command.command_line(self._host.binary, self.files, socket=socket, log=log)
+        return await VmProcess.spawn(line, log=output)
+
+    async def _run(self) -> None:
+        if self._begun:
+            await self._api.resume()
+        else:
+            await self._api.start()
+            self._begun = True
+        self._paused = False
+
+    async def _halt(self) -> None:
+        await self._api.pause()
+
+    async def _save(self, files: MachineFiles) -> None:
+        kind = "Diff" if self.record.tracked else "Full"
+        await self._save_as(kind, command.STATE, command.MEMORY)
+
+    async def _copy(self, files: MachineFiles) -> MachineRecord:
+        await self._save_as("Full", str(files.state), str(files.memory))
+        return await anyio.to_thread.run_sync(lambda: copy_machine(self.files, self.record, files, with_memory=False))
+
+    async def _save_as(self, kind: str, state: str, memory: str) -> None:
+        await self._note(tracked=False)
+        for name in (state, memory):
+            # What is there keeps its mode; Firecracker's own would let everybody read the guest's memory.
+            await anyio.Path(self.files.directory / name).touch(mode=0o600)
+        order = types.SnapshotCreate(
+            snapshot_type="Diff" if kind == "Diff" else "Full", snapshot_path=state, mem_file_path=memory
+        )
+        await self._api.save(order)
+
+    async def _load(self, files: MachineFiles, *, with_memory: bool) -> None:
+        assert self._card is not None
+        own = files.directory == self.files.directory
+        order = command.snapshot_load(
+            self._card,
+            state=command.STATE if own else str(files.state),
+            memory=command.MEMORY if own else str(files.memory),
+        )
+        await self._api.load(order)
+        await self._note(tracked=own)
+
+    async def _settled(self) -> None:
+        """An order that nobody waits for any more is finished before the next is taken."""
+        await self._api.info(timeout_s=MONITOR_TIMEOUT_S)
+
+    async def _recognize(self) -> None:
+        found = await self._api.wait_ready(timeout_s=MONITOR_TIMEOUT_S)
+        if found.id != command.instance_name(self.files):
+            raise EngineFailure(f"the firecracker in {self.files.directory} is {found.id}", code="not-ours")
+
+    async def _temperature(self, why: str) -> tuple[Temperature, str]:
+        try:
+            state = (await self._api.info(timeout_s=STATUS_TIMEOUT_S)).state
+        except BhattiError as error:
+            return Temperature.HOT, f"its API does not answer: {error.message}"
+        self._paused = state == "Paused"
+        return (Temperature.WARM if self._paused else Temperature.HOT), why
+
+    async def _probe(self, hardware: Hardware, *, with_memory: bool) -> str | None:
+        assert isinstance(hardware.card, TapCard)
+        output, log = (self.files.directory / f"probe.{kind}" for kind in ("console", "log"))
+        api = FirecrackerApi(self.files.directory / PROBE_SOCKET)
+        try:
+            process = await self._spawn(PROBE_SOCKET, output, log)
+            try:
+                await api.wait_ready(timeout_s=MONITOR_TIMEOUT_S)
+                await api.load(command.snapshot_load(hardware.card, state=command.STATE, memory=command.MEMORY))
+                return None
+            except BhattiError as error:
+                return f"it cannot be loaded: {error.message}"
+            finally:
+                await process.end()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for path in (api.path, output, log):
+                    await anyio.Path(path).unlink(missing_ok=True)
+
+    async def _switched_off(self) -> None:
+        assert self._process is not None
+        while self._process.exit is None and not await anyio.to_thread.run_sync(self._says_off):
+            with anyio.move_on_after(OFF_POLL_S):
+                await self._process.wait()
+
+    def _says_off(self) -> bool:
+        """Return whether the guest has switched itself off since it was last ready. Blocks."""
+        last = console.tail(self.files.console, TAIL_BYTES).rpartition(console.READY_MARK)[2]
+        return any(mark in last for mark in SWITCHED_OFF)
+
+    def _cause_of_death(self, ended: Exit) -> CauseOfDeath:
+        return death.cause_of_death(self.record.pid, ended, self.files.console, self._log, program="firecracker")
+
+    def _mark(self) -> str:
+        return command.instance_name(self.files)
+
+
+def _link_drives(directory: Path, hardware: Hardware) -> None:
+    """Give the drives the names by which Firecracker opens them."""
+    for name, path in command.links(hardware).items():
+        link = directory / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)

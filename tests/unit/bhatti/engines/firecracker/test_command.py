@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from bhatti.engines.firecracker import command
+from bhatti.engines.qemu.command import Drive, Hardware, TapCard
+from bhatti.engines.qemu.files import MachineFiles
+
+CARD = TapCard("bht0", "06:b4:0a:00:02:0f")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Hardware:
+    return Hardware(
+        binary="/usr/bin/firecracker",
+        name="bhatti-s1",
+        accelerator="kvm",
+        cpus=2,
+        memory_mib=256,
+        memory_file=tmp_path / "ram",
+        kernel=tmp_path / "kernel",
+        initramfs=tmp_path / "initramfs",
+        kernel_arguments="console=ttyS0 quiet",
+        drives=(Drive(tmp_path / "base", True), Drive(tmp_path / "layer", False)),
+        card=CARD,
+        console=tmp_path / "console.log",
+    )
+
+
+def test_a_name_has_only_what_firecracker_allows_and_says_whose_it_is() -> None:
+    name = command.instance_name(MachineFiles(Path("/srv/b/sandboxes/.golden-ümlaut")))
+    assert name.replace("-", "").isalnum()
+    assert name.isascii()
+    assert len(name) <= 64
+    assert name.startswith(command.name_prefix(Path("/srv/b")))
+    assert not name.startswith(command.name_prefix(Path("/srv/c")))
+    assert name != command.instance_name(MachineFiles(Path("/srv/b/sandboxes/other")))
+
+
+def test_it_works_in_the_machines_own_directory() -> None:
+    files = MachineFiles(Path("/srv/b/sandboxes/s1"))
+    line = command.command_line("/usr/bin/firecracker", files, socket="api.sock", log=files.log)
+    assert line[:4] == [command.ENV, "-C", "/srv/b/sandboxes/s1", "/usr/bin/firecracker"]
+    assert line[line.index("--api-sock") + 1] == "api.sock"
+    assert line[line.index("--id") + 1] == command.instance_name(files)
+
+
+def test_what_a_snapshot_names_are_names_in_that_directory(machine: Hardware) -> None:
+    drives = command.drives(machine)
+    assert [drive.path_on_host for drive in drives] == ["vda", "vdb"]
+    assert command.links(machine) == {"vda": machine.drives[0].path, "vdb": machine.drives[1].path}
+    load = command.snapshot_load(CARD, state=command.STATE, memory=command.MEMORY)
+    assert (load.snapshot_path, load.mem_backend.backend_path) == ("state", "ram")
+    files = MachineFiles(Path("/m"))
+    assert (files.state.name, files.memory.name) == (command.STATE, command.MEMORY)
+
+
+def test_only_drives_that_can_be_written_are_flushed(machine: Hardware) -> None:
+    drives = command.drives(machine)
+    assert [(drive.is_read_only, drive.cache_type) for drive in drives] == [(True, "Unsafe"), (False, "Writeback")]
+
+
+def test_empty_slots_are_no_drives(machine: Hardware) -> None:
+    assert len(command.drives(machine.with_slots())) == 2
+    assert len(command.links(machine.with_slots())) == 2
+
+
+def test_changes_of_memory_are_counted_from_the_start(machine: Hardware) -> None:
+    configuration = command.machine_configuration(machine)
+    assert (configuration.vcpu_count, configuration.mem_size_mib) == (2, 256)
+    assert configuration.track_dirty_pages
+    assert command.snapshot_load(CARD, state="state", memory="ram").track_dirty_pages
+
+
+def test_the_card_is_on_the_tap_that_there_is_now(machine: Hardware) -> None:
+    assert command.network_interface(CARD).host_dev_name == "bht0"
+    (override,) = command.snapshot_load(TapCard("bht1", CARD.mac), state="state", memory="ram").network_overrides
+    assert (override.iface_id, override.host_dev_name) == (command.CARD, "bht1")
+
+
+def test_the_kernel_boots_with_its_arguments(machine: Hardware) -> None:
+    source = command.boot_source(machine)
+    assert source.boot_args == machine.kernel_arguments
+    assert (source.kernel_image_path, source.initrd_path) == (str(machine.kernel), str(machine.initramfs))

@@ -1,0 +1,178 @@
+"""The host's side of a machine, with the real Firecracker and without a guest; guests are in tests/conformance."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from tests.unit.bhatti.engines.qemu.stub import SPEC, StubImages
+
+from bhatti.engines.firecracker import command, machine
+from bhatti.engines.firecracker.machine import FirecrackerMachine
+from bhatti.engines.firecracker.settings import FirecrackerSettings
+from bhatti.engines.qemu import network
+from bhatti.engines.qemu.accelerator import Verdict
+from bhatti.engines.qemu.command import Drive, Hardware, TapCard
+from bhatti.engines.qemu.host import QemuHost
+from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
+from bhatti.engines.qemu.record import host_boot_id, read_record
+from bhatti.errors import EngineFailure
+from bhatti.model.sandbox import Temperature
+
+pytestmark = pytest.mark.anyio
+
+CARD = TapCard("bhatti-no-tap", "06:b4:0a:00:02:0f")
+
+
+@pytest.fixture
+def host(firecracker: str, tmp_path: Path) -> QemuHost:
+    settings = FirecrackerSettings(state_dir=tmp_path, images_dir=tmp_path, binary=firecracker, network="user")
+    settings.sandboxes_dir.mkdir()
+    return QemuHost(
+        settings=settings,
+        binary=firecracker,
+        version="1.16.1",
+        verdict=Verdict(accelerator="kvm", reason="not needed here"),
+        networks=network.choose_networks(settings),
+        images=StubImages(tmp_path, b"\xf4"),
+        boot_id=host_boot_id(),
+        engine="firecracker",
+    )
+
+
+@pytest.fixture
+async def made(host: QemuHost) -> AsyncIterator[FirecrackerMachine]:
+    """A machine of which there is a directory and a record."""
+    found = FirecrackerMachine.new(host, SPEC)
+    found._make_directory()
+    yield found
+    await found.remove()
+    assert processes_with(command.name_prefix(host.settings.state_dir)) == []
+    assert list(host.settings.sandboxes_dir.iterdir()) == []
+
+
+def hardware(made: FirecrackerMachine, *, incoming: bool) -> Hardware:
+    boot = made._host.images.boot_files("stub")
+    made.files.layer.write_bytes(bytes(4096))
+    return Hardware(
+        binary=made._host.binary,
+        name="box",
+        accelerator="kvm",
+        cpus=1,
+        memory_mib=128,
+        memory_file=made.files.memory,
+        kernel=boot.kernel,
+        initramfs=boot.initramfs,
+        kernel_arguments="quiet",
+        drives=(Drive(boot.base, True), Drive(made.files.layer, False)),
+        card=CARD,
+        console=made.files.console,
+        incoming=incoming,
+    )
+
+
+async def launch(made: FirecrackerMachine) -> None:
+    await made._launch(hardware(made, incoming=True), IPv4Address("10.0.2.15"))
+
+
+async def test_a_machine_that_waits_for_a_snapshot_is_known_by_its_record(made: FirecrackerMachine) -> None:
+    await launch(made)
+    record = read_record(made.files.directory)
+    assert record is not None
+    assert made._process is not None
+    assert record.pid == made._process.identity.pid
+    assert record.frame is not None
+    assert record.frame.drives == (
+        (str(made._host.images.boot_files("stub").base), True),
+        (str(made.files.layer), False),
+    )
+    assert (made.files.directory / "vdb").resolve() == made.files.layer
+    assert await made._temperature("why") == (Temperature.HOT, "why")
+
+
+async def test_a_machine_whose_image_is_gone_is_refused_before_it_boots(made: FirecrackerMachine) -> None:
+    wanted = hardware(made, incoming=False)
+    made._host.images.boot_files("stub").base.unlink()
+    with pytest.raises(EngineFailure, match="refused PUT /drives/vda"):
+        await made._launch(wanted, IPv4Address("10.0.2.15"))
+
+
+async def test_a_process_that_dies_while_it_is_told_is_said_to_be_dead(made: FirecrackerMachine) -> None:
+    await launch(made)
+    assert made._process is not None
+    os.kill(made._process.identity.pid, signal.SIGKILL)
+    with pytest.raises(EngineFailure, match="died while it booted: firecracker was killed by SIGKILL") as failure:
+        await made._while_alive(lambda: made._load(made.files, with_memory=False))
+    assert failure.value.code == "boot-failed"
+
+
+async def test_a_snapshot_that_is_damaged_is_not_loaded(made: FirecrackerMachine) -> None:
+    await launch(made)
+    made.files.state.write_bytes(b"nonsense" * 512)
+    made.files.memory.write_bytes(bytes(1 << 20))
+    with pytest.raises(EngineFailure):
+        await made._while_alive(lambda: made._load(made.files, with_memory=False))
+    assert not made.record.tracked
+
+
+async def test_a_throw_away_process_says_what_is_wrong_and_leaves_nothing(made: FirecrackerMachine) -> None:
+    made.files.state.write_bytes(b"nonsense" * 512)
+    made.files.memory.write_bytes(bytes(1 << 20))
+    before = set(made.files.directory.iterdir())
+    found = await made._probe(hardware(made, incoming=True), with_memory=False)
+    assert found is not None
+    assert found.startswith("it cannot be loaded: ")
+    assert set(made.files.directory.iterdir()) - before <= {made.files.layer}
+
+
+async def test_the_next_engine_recognizes_its_machine_and_no_other(made: FirecrackerMachine) -> None:
+    await launch(made)
+    again = FirecrackerMachine(made._host, made.record, exists=True)
+    await again._recognize()
+    await again._settled()
+    assert made._process is not None
+    await made._process.end()
+    other = ["/usr/bin/env", "-C", str(made.files.directory), made._host.binary, "--id", "other"]
+    (made.files.directory / machine.SOCKET).unlink()
+    process = await VmProcess.spawn([*other, "--api-sock", machine.SOCKET], log=made.files.console)
+    try:
+        with pytest.raises(EngineFailure) as failure:
+            await again._recognize()
+        assert failure.value.code == "not-ours"
+    finally:
+        await process.end()
+
+
+async def test_a_machine_whose_api_is_silent_counts_as_running(made: FirecrackerMachine) -> None:
+    temperature, why = await made._temperature("why")
+    assert temperature is Temperature.HOT
+    assert why.startswith("its API does not answer")
+
+
+async def test_a_process_that_was_never_written_down_is_found_by_its_name(made: FirecrackerMachine) -> None:
+    await launch(made)
+    again = FirecrackerMachine(made._host, made.record, exists=True)
+    await again._end_process()
+    assert made._process is not None
+    await made._process.wait()
+
+
+@pytest.mark.parametrize("words", machine.SWITCHED_OFF)
+async def test_a_guest_that_has_switched_itself_off_is_known_by_its_last_words(
+    made: FirecrackerMachine, words: str
+) -> None:
+    await launch(made)
+    assert not made._says_off()
+    with made.files.console.open("a") as console:
+        console.write(f"[    9.1] {words}\n")
+    await made._switched_off()
+    with made.files.console.open("a") as console:
+        console.write("lohar: ready {}\n")
+    assert not made._says_off()
+
+
+async def test_the_cause_of_a_death_names_the_program(made: FirecrackerMachine) -> None:
+    cause = made._cause_of_death(Exit(signal=signal.SIGTERM))
+    assert (cause.kind, cause.detail) == ("killed", "firecracker was killed by SIGTERM")
