@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -332,3 +333,27 @@ def test_an_idle_daemon_is_small(virtual: Daemon) -> None:
     status = Path(f"/proc/{virtual.process.pid}/status").read_text()
     rss_kib = int(status.split("VmRSS:")[1].split()[0])
     assert rss_kib <= 80 * 1024
+
+
+def test_a_secret_is_in_the_machines_that_ask_and_in_no_golden_snapshot(virtual: Daemon) -> None:
+    """As a variable and as a file of the user's alone, in a created machine and in a fork of it."""
+    virtual.out("secret", "set", "TOKEN", stdin=b"s3cret-vALUE-of-the-tests")
+    try:
+        virtual.out("create", "keeper", "--memory", "256", "--secret", "TOKEN", "--secret", "TOKEN:/home/lohar/token")
+        virtual.out("fork", "keeper", "heir")
+        for name in ("keeper", "heir"):
+            look = "printenv TOKEN; cat ~/token; stat -c ' %U %a' ~/token"
+            said = virtual.out("exec", name, "--", "sh", "-c", look).decode()
+            assert said == "s3cret-vALUE-of-the-tests\n" + "s3cret-vALUE-of-the-tests lohar 600\n"
+        assert virtual.bhatti("exec", "one", "--", "printenv", "TOKEN").returncode == 1
+        command = ["grep", "-rlaF", "s3cret-vALUE-of-the-tests", str(virtual.directory)]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout.split()
+        held = [Path(path).relative_to(virtual.directory).parts for path in found]
+        assert {parts[0] for parts in held} == {"sandboxes"}  # and in nothing of golden, the store or the log
+        homes = {virtual.directory / "sandboxes" / parts[1] for parts in held}
+        assert "config.ext4" in {parts[2] for parts in held}
+        assert [path for path in found if Path(path).stat().st_mode & 0o077] == []
+    finally:
+        virtual.out("rm", "-f", "heir", "keeper")
+        virtual.out("secret", "rm", "TOKEN")
+    assert [home for home in homes if home.exists()] == []
