@@ -37,14 +37,15 @@ NOT_HERE = frozenset(
         "checkpoint.remove",
         "snapshot.verify",
         "forward",
+        "session.kill",
         "image.remove",
         "task.get",
         "task.wait",
         "task.cancel",
     }
 )
-"""What these need (an engine with memory snapshots, an image, a database, a task) is not here: they are refused in
-words that the page has. `tests/server` does them in virtual machines."""
+"""What these need (an engine with memory snapshots, a session, an image, a database, a task) is not here: they are
+refused in words that the page has. `tests/server` does them in virtual machines."""
 
 
 def calls() -> dict[str, tuple[str, str]]:

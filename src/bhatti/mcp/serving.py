@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import uvicorn
+from anyio.abc import TaskStatus
 
 from bhatti.errors import Conflict, InvalidRequest
 from bhatti.mcp.tools import Tools
@@ -21,7 +22,7 @@ PATH = "/mcp"
 async def over_stdio() -> None:
     """Serve one client, until it closes our input or a signal comes."""
     async with Tools() as tools, anyio.create_task_group() as tasks:
-        tasks.start_soon(_signalled, lambda: _leave(tools))
+        await tasks.start(_signalled, lambda: _leave(tools))
         await tools.server().run_stdio_async()
         tasks.cancel_scope.cancel()
 
@@ -44,7 +45,7 @@ async def over_http(host: str, port: int, tell: Callable[[str], object]) -> None
             async def leave() -> None:
                 tasks.cancel_scope.cancel()
 
-            tasks.start_soon(_signalled, leave)
+            await tasks.start(_signalled, leave)
             app = tools.server().streamable_http_app(streamable_http_path=PATH, host=host)
             config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S)
             tell(f"http://{host}:{listener.getsockname()[1]}{PATH}")
@@ -52,8 +53,11 @@ async def over_http(host: str, port: int, tell: Callable[[str], object]) -> None
             tasks.cancel_scope.cancel()
 
 
-async def _signalled(act: Callable[[], Awaitable[None]]) -> None:
+async def _signalled(
+    act: Callable[[], Awaitable[None]], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
         async for _ in signals:
             await act()
 

@@ -209,6 +209,7 @@ EXAMPLES: dict[str, Example] = {
             )
         ]
     ),
+    "session.kill": Example(parameters={"session": "s1"}, answer=types.Outcome(status="killed")),
     "file.write": Example(query={"path": "/workspace/notes.txt", "mode": "0600"}, body=b"one\ntwo\nthree\n"),
     "file.read": Example(query={"path": "/workspace/notes.txt", "offset": 2, "limit": 1}),
     "file.stat": Example(query={"path": "/workspace/notes.txt"}),

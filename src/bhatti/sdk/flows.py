@@ -122,6 +122,10 @@ class Flows:
         """List the sessions."""
         return (yield from called(table.SESSION_LIST, id=self.info.id))
 
+    def kill_session(self, session_id: str) -> Steps[None]:
+        """End a session."""
+        yield from called(table.SESSION_KILL, id=self.info.id, session=session_id)
+
     # --- files
 
     def read(self, path: str) -> Steps[bytes]:

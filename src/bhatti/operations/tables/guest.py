@@ -66,9 +66,19 @@ SESSION_LIST: Operation[None, list[types.Session]] = Operation(
     errors=GUEST_ERRORS,
     wakes=True,
 )
+SESSION_KILL: Operation[None, types.Outcome] = Operation(
+    name="session.kill",
+    method="DELETE",
+    path="/sandboxes/{id}/sessions/{session}",
+    summary="End a session: its program and all it has started are killed.",
+    result=types.Outcome,
+    errors=GUEST_ERRORS,
+    wakes=True,
+)
 OPERATIONS: tuple[Operation[object, object], ...] = (
     EXEC,
     EXEC_SOCKET,
     TERMINAL,
     SESSION_LIST,
+    SESSION_KILL,
 )

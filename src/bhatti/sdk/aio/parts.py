@@ -136,6 +136,10 @@ class Sessions:
         query = types.TerminalQuery(session=session_id, since=since, read_only=read_only)
         return Terminal(self._driver.endpoint, TerminalTalk(self._flows.info.id, query))
 
+    async def kill(self, session_id: str) -> None:
+        """End a terminal or a command that runs: its program and all it has started. Raises `NotFound`."""
+        await self._driver.run(self._flows.kill_session(session_id))
+
 
 SessionList = list[types.Session]
 

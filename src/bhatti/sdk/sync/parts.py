@@ -194,6 +194,17 @@ class Sessions:
         query = types.TerminalQuery(session=session_id, since=since, read_only=read_only)
         return Terminal(self._driver.endpoint, TerminalTalk(self._flows.info.id, query))
 
+    def kill(self, session_id: str) -> None:
+        """End a terminal or a command that runs: its program and all it has started. Raises `NotFound`.
+
+        >>> with sb.sessions.open("cat") as terminal:
+        ...     sb.sessions.kill(terminal.session_id)
+        ...     rest = list(terminal)
+        >>> terminal.exit_code
+        137
+        """
+        self._driver.run(self._flows.kill_session(session_id))
+
 
 SessionList = list[types.Session]
 

@@ -24,4 +24,11 @@ async def list_all(call: Call) -> list[types.Session]:
         ]
 
 
-HANDLERS: dict[str, Handler] = {table.SESSION_LIST.name: list_all}
+async def kill(call: Call) -> types.Outcome:
+    """End a session."""
+    async with entered(call) as link:
+        await link.kill_session(call.request.match_info["session"])
+    return types.Outcome(status="killed")
+
+
+HANDLERS: dict[str, Handler] = {table.SESSION_LIST.name: list_all, table.SESSION_KILL.name: kill}
