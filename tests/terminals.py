@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 
 class Screen:
@@ -19,7 +19,7 @@ class Screen:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self.seen = b""
+        self._unread = b""
 
     def type(self, text: bytes) -> None:
         os.write(self._descriptor, text)
@@ -27,18 +27,21 @@ class Screen:
     def resize(self, rows: int, cols: int) -> None:
         fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
 
-    def drain(self, timeout_s: float) -> None:
-        """Wait for news, so long at most, and read it."""
-        if select.select([self._descriptor], [], [], timeout_s)[0]:
-            try:
-                self.seen = os.read(self._descriptor, 65_536)
-            except OSError:  # as below
-                time.sleep(timeout_s)
+    def drain(self, timeout_s: float) -> bool:
+        """Wait for news, so long at most, and drop it; tell whether there was any."""
+        if not select.select([self._descriptor], [], [], timeout_s)[0]:
+            return False
+        try:
+            os.read(self._descriptor, 65_536)
+        except OSError:  # as below
+            time.sleep(timeout_s)
+            return False
+        return True
 
     def wait_for(self, text: bytes) -> bytes:
-        """Read until `text` appears after what was waited for before; return what came."""
+        """Read until `text` appears after what was waited for before; return what came, to its end."""
         deadline = time.monotonic() + DEADLINE_S
-        came = b""
+        came = self._unread
         while text not in came:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._descriptor], [], [], left)[0]:
@@ -47,8 +50,9 @@ class Screen:
                 came += os.read(self._descriptor, 65_536)
             except OSError as err:  # EIO: nobody has the other side open any more
                 raise AssertionError(f"{text!r} never came, but {came!r}") from err
-        self.seen += came
-        return came
+        end = came.index(text) + len(text)
+        self._unread = came[end:]
+        return came[:end]
 
 
 @contextmanager

@@ -93,10 +93,9 @@ def window(env: Mapping[str, str], *command: str, cols: int = 80, rows: int = 24
         with screen(*server, env=env, cwd=str(directory), rows=rows, cols=cols) as (outer, process):
             found = Tmux(directory, env, outer)
             deadline = time.monotonic() + DEADLINE_S
-            while not outer.seen:
+            while not outer.drain(LOOK_S):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
-                outer.drain(LOOK_S)
             try:
                 yield found
             finally:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -96,12 +97,13 @@ def served() -> Iterator[Daemon]:
             found.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def images(served: Daemon) -> None:
     """Images of this machine's own, to be removed at will: other names for the same files."""
     store = Path(paths.images_dir())
     ImageStore(store).build()
     own = served.directory / "images"
+    shutil.rmtree(own, ignore_errors=True)
     if subprocess.run(["cp", "-al", f"{store}/.", str(own)], capture_output=True, check=False).returncode != 0:
         subprocess.run(["cp", "-a", "--sparse=always", f"{store}/.", str(own)], check=True)
 
