@@ -1,33 +1,55 @@
-"""Which engine runs the sandboxes: one of ours by name, or any class as `module:Class`."""
+"""Which engine runs the sandboxes: one of ours by name, the best one here, or any class as `module:Class`."""
 
 import importlib
 import inspect
 import ipaddress
+import logging
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from bhatti.daemon import engine_choice
+from bhatti.daemon.engine_choice import AUTO
 from bhatti.daemon.settings import Settings
 from bhatti.engines import registry
 from bhatti.engines.base import Engine, Finding
 from bhatti.errors import InvalidRequest
 
+log = logging.getLogger(__name__)
+
 
 def open_engine(settings: Settings) -> Engine:
     """Return the engine of the settings, not yet entered.
 
-    A name is looked up by `engines.registry`. `module:Class` is imported, and called with the state directory: for
-    engines that live outside this package. Raises `InvalidRequest` (code `unknown-engine` or `bad-setting`).
+    A name is looked up by `engines.registry`, `auto` is decided by `engine_choice`. `module:Class` is imported, and
+    called with the state directory: for engines that live outside this package. Raises `InvalidRequest` (code
+    `unknown-engine` or `bad-setting`).
     """
+    if settings.engine == AUTO:
+        choice = _choice(settings)
+        log.info("engine %s: %s", choice.engine, choice.reason)
+        return open_engine(msgspec.structs.replace(settings, engine=choice.engine))
     if ":" not in settings.engine:
-        return registry.open_engine(settings.engine, _settings_of(settings))
+        opened = registry.open_engine(settings.engine, _settings_of(settings))
+        engine_choice.record(settings, settings.engine)
+        return opened
     return _foreign(settings.engine)(Path(settings.state_dir))  # type: ignore[call-arg]  # see above
 
 
 def examine(settings: Settings) -> list[Finding]:
     """Return what the engine of the settings finds on this host; blocks for a moment. Raises as `open_engine` does."""
+    if settings.engine == AUTO:
+        choice = _choice(settings)
+        chosen = Finding(name="engine", level="ok", detail=f"{choice.engine}: {choice.reason}")
+        return [chosen, *examine(msgspec.structs.replace(settings, engine=choice.engine))]
     if ":" not in settings.engine:
         return registry.examine(settings.engine, _settings_of(settings))
     return _foreign(settings.engine).examine(Path(settings.state_dir))
+
+
+def _choice(settings: Settings) -> engine_choice.Choice:
+    return engine_choice.choose(settings, registry.examine(engine_choice.BEST, _firecracker_settings(settings)))
 
 
 def _foreign(name: str) -> type[Engine]:

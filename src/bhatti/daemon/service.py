@@ -181,7 +181,7 @@ class Service(Imaging, Belongings):
         return types.Version(
             version=self._version,
             api=table.API_REVISION,
-            engine=self.settings.engine,
+            engine=self._parts[1].name if self._parts and self.settings.engine == "auto" else self.settings.engine,
             python=platform.python_version(),
             pid=os.getpid(),
             can=None if self._parts is None else msgspec.to_builtins(self._parts[1].capabilities),

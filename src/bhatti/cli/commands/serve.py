@@ -9,7 +9,7 @@ import click
 @click.command()
 @click.option("--state-dir", metavar="DIR", help="Where it keeps what outlives it.")
 @click.option("--runtime-dir", metavar="DIR", help="Where its socket is.")
-@click.option("--engine", metavar="NAME", help="What runs the sandboxes; `qemu` if not given.")
+@click.option("--engine", metavar="NAME", help="What runs the sandboxes: `qemu` if not given, or `auto`.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much it tells.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="For people, or for programs.")
 @click.option("--stop-all", is_flag=True, help="When it stops, end all sandboxes; otherwise they go on without it.")

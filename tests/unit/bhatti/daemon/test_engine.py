@@ -11,8 +11,17 @@ from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.errors import InvalidRequest
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings name a directory that each test has for itself."""
+    monkeypatch.setattr(f"{__name__}.STATE", tmp_path)
+
+
+STATE = Path("/nonexistent")
+
+
 def settings(name: str, *flags: str) -> Settings:
-    return load(["state_dir=/srv/b", f"engine={name}", *flags], env={}, files=[])
+    return load([f"state_dir={STATE}", f"engine={name}", *flags], env={}, files=[])
 
 
 def test_an_engine_of_ours_is_opened_by_name() -> None:
@@ -26,7 +35,7 @@ def test_docker_is_opened_with_its_own_settings() -> None:
     assert isinstance(opened, DockerEngine)
     assert (opened.settings.runtime, opened.settings.socket) == ("runsc", Path("/run/d.sock"))
     assert not opened.settings.no_new_privileges
-    assert opened.settings.sandboxes_dir == Path("/srv/b/sandboxes")
+    assert opened.settings.sandboxes_dir == STATE / "sandboxes"
 
 
 def test_firecracker_is_opened_with_its_own_settings() -> None:
@@ -66,6 +75,17 @@ def test_a_subnet_that_is_none_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match=rf"{name}\.subnet") as caught:
         engine.open_engine(settings(name, f"{name}.subnet=everything"))
     assert caught.value.code == "bad-setting"
+
+
+def test_the_best_engine_here_is_opened_and_said_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    chosen = settings("auto", "firecracker.binary=/nonexistent/firecracker")
+    with caplog.at_level("INFO", logger="bhatti.daemon.engine"):
+        assert isinstance(engine.open_engine(chosen), QemuEngine)
+    assert "engine qemu: no firecracker" in caplog.text
+    (first, *rest) = engine.examine(chosen)
+    assert (first.name, first.level) == ("engine", "ok")
+    assert first.detail.startswith("qemu: no firecracker")
+    assert {finding.name for finding in rest} >= {"qemu", "network"}
 
 
 def test_an_engine_tells_what_it_finds(tmp_path: Path) -> None:
