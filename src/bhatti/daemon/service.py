@@ -20,12 +20,12 @@ import msgspec
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
-from bhatti.daemon import admission, answers, attachments, builds, doctor, editing, forks, secret_uses
+from bhatti.daemon import answers, builds, doctor, editing
 from bhatti.daemon.accounts import AccountBook
-from bhatti.daemon.attachments import NO_VOLUMES, Wanted
 from bhatti.daemon.belongings import Belongings
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.checkpoints import Checkpoints
+from bhatti.daemon.creating import Creating
 from bhatti.daemon.exclusive import Claims, exclusive
 from bhatti.daemon.following import Following
 from bhatti.daemon.forks import Forks
@@ -33,7 +33,6 @@ from bhatti.daemon.imaging import Imaging
 from bhatti.daemon.making import Making
 from bhatti.daemon.memory import MemoryBudget, host_memory_mib
 from bhatti.daemon.orders import Orders, stopping
-from bhatti.daemon.owned_volumes import in_words_of, led
 from bhatti.daemon.power import OF_THE_DAEMON, Power
 from bhatti.daemon.publishing import Publishing
 from bhatti.daemon.recovery import Recovery
@@ -46,15 +45,13 @@ from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
 from bhatti.errors import BhattiError, NotFound, Unavailable
-from bhatti.model.origin import Origin
-from bhatti.model.preferences import Preferences
-from bhatti.model.sandbox import SandboxSpec, Status
+from bhatti.model.sandbox import Status
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import table, types
 from bhatti.server.accounts import Accounts
-from bhatti.server.backend import AS_IT_CAN, EVERYONE, StageCallback, Visitor
+from bhatti.server.backend import AS_IT_CAN, EVERYONE, Visitor
 from bhatti.store.journal import Journal, destroyed
-from bhatti.store.sandboxes import Record, new, now
+from bhatti.store.sandboxes import Record, now
 from bhatti.thermal.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -63,7 +60,7 @@ DESTROYED_KEPT = datetime.timedelta(days=7)
 """How long the last words of a destroyed sandbox are kept in the store."""
 
 
-class Service(Imaging, Belongings):
+class Service(Creating, Imaging, Belongings):
     """One daemon's work. `start` makes it ready; until then, and after `stop`, it refuses politely."""
 
     def __init__(self, settings: Settings, version: str, tasks: TaskGroup) -> None:
@@ -192,62 +189,6 @@ class Service(Imaging, Belongings):
         return await to_thread.run_sync(doctor.examine, self.settings)
 
     # --- orders
-
-    async def create(
-        self, request: types.SandboxCreate, on_stage: StageCallback, caller: Caller = ADMIN
-    ) -> types.Sandbox:
-        """See `Backend`."""
-        _, engine = self._serving()
-        request, template_id = await self._templates.filled(request, caller)
-        if request.source is not None:
-            source = self._catalogue.find(request.source, caller)
-            return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage, caller)
-        host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
-        spec = admission.admit(request, self.settings, host, caller.owner)
-        wanted = led(attachments.wanted(request), caller.owner)
-        uses = secret_uses.checked(request.secrets or ())
-        env = secret_uses.without(await self._images.environment(spec.image), uses) | spec.env
-        spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)
-        told = await self._secrets.delivered(spec, uses)
-        work = lambda: engine.create(told, progress=on_stage)  # noqa: E731
-        origin = Origin(template_id=template_id, secrets=uses)
-        return await self._make(spec, editing.wanted(request), caller, work, origin, wanted)
-
-    async def fork(
-        self, ref: str, request: types.SandboxFork, on_stage: StageCallback, caller: Caller = ADMIN
-    ) -> types.Sandbox:
-        """See `Backend`."""
-        _, engine = self._serving()
-        source = self._catalogue.find(ref)
-        uses = source.origin.secrets if request.secrets is None else secret_uses.checked(request.secrets)
-        spec = forks.fork_spec(source.spec, request, caller.owner, uses)
-        told = await self._secrets.delivered(spec, uses)
-        preferences = editing.wanted(request)
-        work = lambda: self._forks.fork(source, engine, told, request.checkpoint, on_stage)  # noqa: E731
-        async with contextlib.AsyncExitStack() as held:
-            if request.checkpoint is None:
-                await held.enter_async_context(self._power.held_hot(source, "fork"))
-            return await self._make(spec, preferences, caller, work, Origin(secrets=uses))
-
-    async def _make(
-        self,
-        spec: SandboxSpec,
-        preferences: Preferences,
-        caller: Caller,
-        work: Callable[[], Awaitable[Machine]],
-        origin: Origin,
-        wanted: Wanted = NO_VOLUMES,
-    ) -> types.Sandbox:
-        """Make a sandbox of the caller by `work`, which is undone when its caller leaves."""
-        _, engine = self._serving()
-        space = await self._volumes.look() if wanted.sizes_mib else None
-        record = new(spec, owner=caller.owner, engine=engine.name, preferences=preferences, origin=origin)
-        # Before the first await of the order: two requests for one name or volume meet here, not in the engine.
-        self._catalogue.reserve(record)
-        with in_words_of(caller.owner):
-            self._volumes.claim(record, wanted, space)
-            machine = await self._orders.run(lambda: self._making.create(record, work), undo_when_left=True)
-        return self._answer(self._catalogue.find(record.id), machine)
 
     def _admit(self, record: Record, owned: list[Record]) -> None:
         self._accounts.admit(record, owned)

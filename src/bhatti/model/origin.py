@@ -15,12 +15,20 @@ class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
     mode: str = "0600"
 
 
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """How a creation is known again when it is asked for twice: the caller's key, and a digest of what was asked."""
+
+    key: str
+    digest: str
+
+
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """The template and the secrets that were asked for."""
+    """The template and the secrets that were asked for, and how the request is known again."""
 
     template_id: str | None = None
     secrets: tuple[SecretUse, ...] = ()
+    repeat: Repeat | None = None
 
 
 NOWHERE = Origin()
-"""Of a sandbox that asked for neither."""
+"""Of a sandbox that asked for none of it."""

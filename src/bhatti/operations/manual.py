@@ -9,7 +9,7 @@ import msgspec
 
 from bhatti.operations import examples, openapi
 from bhatti.operations.openapi import Node
-from bhatti.operations.operation import Operation, Scope, Streams
+from bhatti.operations.operation import IDEMPOTENCY_KEY, Operation, Scope, Streams
 from bhatti.operations.schemas import described_fields, shape, words_of
 from bhatti.operations.table import ALL
 
@@ -124,6 +124,8 @@ def _section(operation: Operation[object, object], document: Node) -> Iterator[s
             ("parameter", "type", ""),
             ((p["name"], shape(p["schema"]), _needed(p["required"], p["schema"])) for p in parameters),
         )
+    if operation.keyed:
+        yield f"Header `{IDEMPOTENCY_KEY}`: {openapi.KEY_PARAMETER['description']}\n"
     if operation.request is not None:
         yield f"Request: {_link(openapi.reference(operation.request))}.\n"
     yield _answer(operation) + "\n"

@@ -13,7 +13,7 @@ import msgspec
 from bhatti.errors import BhattiError, ErrorBody, Forbidden, InvalidRequest, LimitExceeded, Unauthorized, Unavailable
 from bhatti.operations import examples
 from bhatti.operations.examples import Example
-from bhatti.operations.operation import Operation, Scope, Streams
+from bhatti.operations.operation import IDEMPOTENCY_KEY, Operation, Scope, Streams
 from bhatti.operations.table import ALL, API_REVISION
 
 Node = dict[str, Any]
@@ -138,7 +138,10 @@ def _operation(operation: Operation[Any, Any], variant: str, schemas: Schemas) -
     }
     if operation.scope is Scope.PUBLIC:
         node["security"] = []
-    if parameters := [*_path_parameters(operation, example), *_query_parameters(operation, example, schemas)]:
+    parameters = [*_path_parameters(operation, example), *_query_parameters(operation, example, schemas)]
+    if operation.keyed:
+        parameters.append(KEY_PARAMETER)
+    if parameters:
         node["parameters"] = parameters
     body = _request_body(operation, variant, example, schemas)
     if body is not None:
@@ -185,6 +188,14 @@ def _path_parameters(operation: Operation[Any, Any], example: Example) -> Iterat
             "example": int(value) if name == "port" else value,
         }
 
+
+KEY_PARAMETER: Node = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "required": False,
+    "description": "The same request with the same key is answered with the sandbox that it made, while that exists.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+}
 
 WORDS = {
     "id": "The sandbox: its id, its name, or the unique beginning of its id.",

@@ -11,6 +11,10 @@ Req_co = TypeVar("Req_co", covariant=True)
 Res_co = TypeVar("Res_co", covariant=True)
 
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+"""The header with which a caller may repeat what it does not know the outcome of, and have it done once."""
+
+
 class Scope(enum.StrEnum):
     """Who may call an operation."""
 
@@ -38,7 +42,7 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
     buffered form, and `event` one line of its stream); an answer that is text instead has its type in `media`.
     `again` is the status instead of `status` where what was asked for is so already.
     `errors` are the classes that a caller should expect beside `InvalidRequest`. `wakes` says that a sleeping sandbox
-    is woken for it.
+    is woken for it, `keyed` that the header `Idempotency-Key` counts.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
     errors: tuple[type[BhattiError], ...] = ()
     scope: Scope = Scope.USER
     wakes: bool = False
+    keyed: bool = False
     streams: Streams = Streams.NOTHING
 
     def target(self, parameters: dict[str, str], query: dict[str, str] | None = None) -> str:

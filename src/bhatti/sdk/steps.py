@@ -5,6 +5,7 @@ throws the error in. What to ask, what the answer means and what may be asked ag
 without a socket.
 """
 
+import os
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
@@ -12,7 +13,7 @@ import msgspec
 
 from bhatti.errors import BhattiError, Busy, Unavailable
 from bhatti.http1 import Head
-from bhatti.operations.operation import Operation
+from bhatti.operations.operation import IDEMPOTENCY_KEY, Operation
 from bhatti.sdk.client import JSON, decoded, refusal
 from bhatti.sdk.endpoint import Endpoint
 
@@ -83,7 +84,10 @@ def called(
     exchange = Exchange(
         method=operation.method,
         target=operation.target(parameters, query),
-        headers=() if request is None else (JSON,),
+        headers=(
+            *(() if request is None else (JSON,)),
+            *([(IDEMPOTENCY_KEY, os.urandom(16).hex())] if operation.keyed else ()),
+        ),
         body=None if request is None else msgspec.json.encode(request),
     )
     reply = yield from exchanged(exchange)
@@ -98,7 +102,7 @@ def exchanged(exchange: Exchange) -> Steps[Reply]:
         try:
             return (yield from _attempt(exchange))
         except BhattiError as err:
-            if not _worth_another(err, exchange.method):
+            if not _worth_another(err, exchange):
                 raise
         yield Pause(pause_s)
     return (yield from _attempt(exchange))
@@ -116,7 +120,7 @@ def _attempt(exchange: Exchange) -> Steps[Reply]:
     return reply
 
 
-def _worth_another(err: BhattiError, method: str) -> bool:
+def _worth_another(err: BhattiError, exchange: Exchange) -> bool:
     """Say whether the same request may be sent again, and may succeed.
 
     `Busy` and `starting` mean that nothing was done. A lost connection leaves open what was, so that only requests
@@ -124,4 +128,5 @@ def _worth_another(err: BhattiError, method: str) -> bool:
     """
     if isinstance(err, Busy) or err.code in REFUSED_UNHEARD:
         return True
-    return isinstance(err, Unavailable) and err.code == "connection-lost" and method in REPEATABLE
+    repeatable = exchange.method in REPEATABLE or any(name == IDEMPOTENCY_KEY for name, _ in exchange.headers)
+    return isinstance(err, Unavailable) and err.code == "connection-lost" and repeatable

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bhatti.guestlink.client import GuestLink
+from bhatti.model.origin import Repeat
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
 from bhatti.server.accounts import Accounts
@@ -75,22 +76,31 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     async def create(
-        self, request: types.SandboxCreate, on_stage: StageCallback, caller: Caller = ADMIN
+        self,
+        request: types.SandboxCreate,
+        on_stage: StageCallback,
+        caller: Caller = ADMIN,
+        repeat: Repeat | None = None,
     ) -> types.Sandbox:
         """Make a sandbox, which is the caller's; raises `LimitExceeded` if it is more than they may have.
 
-        When cancelled, the machine is undone before this returns.
+        With `repeat`, the sandbox that the caller has by the same key is the answer, if there is one; raises `Conflict`
+        (code `idempotency-key-reused`) if something else was asked for then. When cancelled, the machine is undone
+        before this returns.
         """
 
     @abc.abstractmethod
     async def fork(
-        self, ref: str, request: types.SandboxFork, on_stage: StageCallback, caller: Caller = ADMIN
+        self,
+        ref: str,
+        request: types.SandboxFork,
+        on_stage: StageCallback,
+        caller: Caller = ADMIN,
+        repeat: Repeat | None = None,
     ) -> types.Sandbox:
         """Make a sandbox from another, which is woken if it sleeps; it is the caller's, whosever the other is.
 
-        Raises `NotFound`, `Busy`, `Conflict`, `LimitExceeded`.
-
-        When cancelled, the machine is undone before this returns.
+        Raises `NotFound`, `Busy`, `Conflict`, `LimitExceeded`. `repeat` and cancelling are as with `create`.
         """
 
     @abc.abstractmethod

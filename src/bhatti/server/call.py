@@ -1,5 +1,6 @@
 """One call of an operation: what came, checked and typed, and how the answer is sent."""
 
+import hashlib
 import re
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -9,8 +10,9 @@ import msgspec
 from aiohttp import web
 
 from bhatti.errors import InvalidRequest
+from bhatti.model.origin import Repeat
 from bhatti.model.user import NOBODY, Caller
-from bhatti.operations.operation import Operation
+from bhatti.operations.operation import IDEMPOTENCY_KEY, Operation
 from bhatti.server.backend import Backend
 
 T = TypeVar("T")
@@ -44,6 +46,8 @@ EVENT_STREAM = "application/x-ndjson"
 
 SERVER_SENT = "text/event-stream"
 """What browsers call a stream of events."""
+
+KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
 REFUSED = re.compile(r"q=0(\.0{0,3})?")
 """RFC 9110 section 12.4.2: a weight of nothing."""
@@ -107,6 +111,23 @@ class Call:
             return msgspec.convert(given, expected, strict=False)
         except msgspec.ValidationError as err:
             raise InvalidRequest(f"the parameters are not right: {err}", code="invalid-field") from err
+
+    def repeat(self, request: msgspec.Struct) -> Repeat | None:
+        """Return how `request` is known again, if the caller has named a key for that.
+
+        Raises `InvalidRequest` (code `bad-idempotency-key`).
+        """
+        key = self.request.headers.get(IDEMPOTENCY_KEY)
+        if key is None:
+            return None
+        if not KEY.fullmatch(key):
+            raise InvalidRequest(
+                f"the header {IDEMPOTENCY_KEY} is no key: {key[:80]!r}",
+                hint="use 1 to 200 visible ASCII characters, a UUID for instance",
+                code="bad-idempotency-key",
+            )
+        asked = f"{self.request.path}\n".encode() + msgspec.json.encode(request)
+        return Repeat(key=key, digest=hashlib.sha256(asked).hexdigest())
 
     def wants_events(self) -> bool:
         """Whether the caller accepts a stream of events."""

@@ -20,6 +20,7 @@ COPY_ERRORS = (NotFound, Conflict, Busy, OutOfSpace, EngineFailure, GuestTimeout
 
 SANDBOX_FORK: Operation[types.SandboxFork, types.Sandbox] = Operation(
     name="sandbox.fork",
+    keyed=True,
     method="POST",
     path="/sandboxes/{id}/fork",
     summary="Make a sandbox that goes on from where another one is, or was at a checkpoint, as somebody of its own.",

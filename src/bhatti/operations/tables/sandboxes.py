@@ -18,6 +18,7 @@ from bhatti.operations.operation import Operation, Streams
 
 SANDBOX_CREATE: Operation[types.SandboxCreate, types.Sandbox] = Operation(
     name="sandbox.create",
+    keyed=True,
     method="POST",
     path="/sandboxes",
     summary="Make a sandbox and wait until it answers.",

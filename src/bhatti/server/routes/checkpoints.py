@@ -10,7 +10,8 @@ from bhatti.server.routes.sandboxes import creation
 async def fork(call: Call) -> types.Sandbox | web.StreamResponse:
     """Make a sandbox from another; as a stream, the stages are told as they begin."""
     request = await call.body(types.SandboxFork)
-    return await creation(call, lambda on_stage: call.backend.fork(call.ref, request, on_stage, call.caller))
+    repeat = call.repeat(request)
+    return await creation(call, lambda on_stage: call.backend.fork(call.ref, request, on_stage, call.caller, repeat))
 
 
 async def create(call: Call) -> types.Checkpoint:

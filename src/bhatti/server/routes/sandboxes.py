@@ -16,7 +16,8 @@ from bhatti.server.tasks import together
 async def create(call: Call) -> types.Sandbox | web.StreamResponse:
     """Make a sandbox; as a stream, the stages are told as they begin."""
     request = await call.body(types.SandboxCreate)
-    return await creation(call, lambda on_stage: call.backend.create(request, on_stage, call.caller))
+    repeat = call.repeat(request)
+    return await creation(call, lambda on_stage: call.backend.create(request, on_stage, call.caller, repeat))
 
 
 Making = Callable[[StageCallback], Awaitable[types.Sandbox]]

@@ -1,7 +1,8 @@
 import pytest
 
 from bhatti.errors import Busy, Unavailable
-from bhatti.operations import table
+from bhatti.operations import table, types
+from bhatti.operations.operation import IDEMPOTENCY_KEY
 from bhatti.sdk.steps import PAUSES_S, Exchange, Pause, Reply, Step, Steps, called, exchanged
 
 
@@ -57,3 +58,15 @@ def test_a_lost_connection_is_tried_again_only_for_what_may_be_done_twice() -> N
     first(steps)
     with pytest.raises(Unavailable):
         steps.throw(lost)
+
+
+def test_a_creation_whose_answer_was_lost_is_asked_for_again_by_the_same_key() -> None:
+    steps = called(table.SANDBOX_CREATE, types.SandboxCreate(name="one"))
+    asked = first(steps)
+    assert isinstance(asked, Exchange)
+    assert IDEMPOTENCY_KEY in dict(asked.headers)
+    assert isinstance(steps.throw(Unavailable("lost", code="connection-lost")), Pause)
+    assert steps.send(None) is asked
+    other = first(called(table.SANDBOX_CREATE, types.SandboxCreate(name="one")))
+    assert isinstance(other, Exchange)
+    assert other.headers != asked.headers
