@@ -286,7 +286,8 @@ async def test_sandboxes_of_different_owners_cannot_reach_each_other(
     try:
         stranger = Sandbox(spec, machine, forking.link(spec.id))
         assert set(await anyio.to_thread.run_sync(bridges_called, alias)) > before
-        for source, target in ((stranger, twins[0]), (twins[0], stranger)):
+        twin = dataclasses.replace(twins[0], link=forking.link(twins[0].spec.id))
+        for source, target in ((stranger, twin), (twin, stranger)):
             ping = ["ping", "-c", "1", "-W", "1", str(target.machine.address)]
             assert (await source.link.exec(ping, timeout_s=20)).exit_code == 1
         route = await stranger.link.exec(["ip", "-4", "route", "show", "default"])
