@@ -31,9 +31,7 @@ def open_engine(settings: Settings) -> Engine:
         log.info("engine %s: %s", choice.engine, choice.reason)
         return open_engine(msgspec.structs.replace(settings, engine=choice.engine))
     if ":" not in settings.engine:
-        opened = registry.open_engine(settings.engine, _settings_of(settings))
-        engine_choice.record(settings, settings.engine)
-        return opened
+        return registry.open_engine(settings.engine, _settings_of(settings))
     return _foreign(settings.engine)(Path(settings.state_dir))  # type: ignore[call-arg]  # see above
 
 

@@ -22,6 +22,7 @@ from aiohttp import web
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
+from bhatti.daemon import engine_choice
 from bhatti.daemon.engine import open_engine
 from bhatti.daemon.listener import BACKLOG, listening, listening_on_tcp
 from bhatti.daemon.lock import sole_daemon
@@ -148,6 +149,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Journal, Engine]]:
         # The engine's modules are imported here, on a thread: health is answered meanwhile.
         engine = await to_thread.run_sync(open_engine, settings)
         async with engine:
+            await to_thread.run_sync(engine_choice.record, settings, engine.name)
             yield Journal(database), engine
     finally:
         with anyio.CancelScope(shield=True):
