@@ -17,7 +17,7 @@ def test_a_docker_that_works_is_told_with_its_version(docker: PrivateDocker) -> 
     assert findings.keys() == {"docker", "runtime", "isolation", "limits"}
     assert {finding.level for finding in findings.values()} == {"ok"}
     assert str(docker.socket) in findings["docker"].detail
-    assert "disk is not limited" in findings["limits"].detail
+    assert "disks and volumes are not limited" in findings["limits"].detail
 
 
 def test_no_docker_is_the_only_finding(tmp_path: Path) -> None:
