@@ -13,6 +13,9 @@ from bhatti.errors import BhattiError, NotFound
 
 log = logging.getLogger(__name__)
 
+SETTLING_S = (0.0, 0.02, 0.1, 0.5)
+"""How long Docker's books are given to become right, between attempts. Expected: a few milliseconds."""
+
 
 class DockerContainer:
     """The container of one home; `reference` is Docker's id of it, or before that is known, its name."""
@@ -66,19 +69,26 @@ class DockerContainer:
         """Freeze it or let it go on; return whether that changed anything. `believed` is what it is, as far as we know.
 
         Docker refuses what it thinks has been done before. It may be wrong: it changes its mind by events that come
-        late, so that a pause soon after an unpause ends as "not paused" in its books and frozen in fact. Where it
-        contradicts us, both are done in turn, which leads to what is wanted whoever was right.
+        late, so that a pause soon after an unpause ends as "not paused" in its books and frozen in fact, or the other
+        way round. Where it contradicts us, the opposite is done first; where it refuses that too, what is true is about
+        to reach its books.
         """
-        try:
-            await self._freeze(wanted)
-        except BhattiError:
-            info = await self.inspect()
-            if info is None or not info.state.running or info.state.paused is not wanted:
-                raise
-            if believed is wanted:
-                return False
-            await self._freeze(not wanted)
-            await self._freeze(wanted)
+        for pause_s in SETTLING_S:
+            try:
+                await self._freeze(wanted)
+            except BhattiError:
+                info = await self.inspect()
+                if info is None or not info.state.running or info.state.paused is not wanted:
+                    raise
+                if believed is wanted:
+                    return False
+            else:
+                return True
+            try:
+                await self._freeze(not wanted)
+            except BhattiError:
+                await anyio.sleep(pause_s)
+        await self._freeze(wanted)
         return True
 
     async def _freeze(self, wanted: bool) -> None:
