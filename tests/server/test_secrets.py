@@ -3,13 +3,16 @@
 import base64
 import re
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from tests.daemons import Daemon, daemon
 
 from bhatti.daemon.secrets import KEY_FILE
 
-VALUE = "s3cret-vALUE-of-the-tests"
+VALUE = f"s3cret-vALUE-{token_hex(8)}"
+"""Nobody else's: the arguments of all processes of this host are searched for it."""
+
 FORMS = (VALUE.encode(), base64.b64encode(VALUE.encode())[:32])
 """As it is, and as JSON carries the bytes of files."""
 
