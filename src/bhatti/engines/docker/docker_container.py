@@ -78,8 +78,11 @@ class DockerContainer:
                 await self._freeze(wanted)
             except BhattiError:
                 info = await self.inspect()
-                if info is None or not info.state.running or info.state.paused is not wanted:
+                if info is None or not info.state.running:
                     raise
+                if info.state.paused is not wanted:
+                    await anyio.sleep(pause_s)  # its books have changed since it refused, or it cannot: tried again
+                    continue
                 if believed is wanted:
                     return False
             else:
