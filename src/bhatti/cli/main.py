@@ -16,6 +16,9 @@ def main() -> None:
     try:
         code = run(arguments)
         sys.stdout.flush()
+        if plain_exec(arguments):
+            sys.stderr.flush()
+            os._exit(code)  # nothing is left to do: taking the interpreter apart would cost a tenth of the whole
     except BrokenPipeError:
         # Whoever read our output has gone, like `head`; Python would complain about it once more at exit.
         code = 141
