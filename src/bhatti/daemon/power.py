@@ -175,7 +175,13 @@ class Power:
         """See `Backend.visit`."""
         # Written down before the machine is looked at: from here on the manager leaves it alone.
         with self._ledger.visiting(record.id, doing) as visit:
-            yield Visitor(await self.guest(record, wake=wake), visit)
+            yield Visitor(await self.guest(record, wake=wake), visit, lambda: self._rouse(record))
+
+    async def _rouse(self, record: Record) -> None:
+        """Let a paused sandbox run on, for somebody who is in. One that was stopped stays so: nobody is in any more."""
+        await self.claims.free(record.id, of=IN_THE_WAY)
+        if self._ledger.entry(record.id).warm:
+            await self.guest(record)
 
     async def guest(self, record: Record, *, wake: bool = True) -> GuestLink:
         """Return the link into a sandbox, hot by then. Raises as `Backend.visit` does. Safe to cancel."""

@@ -6,7 +6,7 @@ an earlier one left.
 """
 
 import abc
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,10 +40,14 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Somebody in a sandbox: the link into it, and what is told of what is done there."""
+    """Somebody in a sandbox: the link into it, and what is told of what is done there.
+
+    `rouse` lets it run on if somebody has paused it meanwhile. Raises as `Backend.visit` does.
+    """
 
     link: GuestLink
     work: Work
+    rouse: Callable[[], Awaitable[None]]
 
 
 class Backend(abc.ABC):

@@ -49,7 +49,7 @@ def edit(
 def pause(name: str, as_json: bool) -> None:
     """Halt a sandbox: it keeps its memory and does nothing until any command calls it.
 
-    Commands that are under way wait with it.
+    Commands that are under way wait with it; what is typed into one of its terminals lets it run on.
 
     Example: bhatti pause agent-1
     """

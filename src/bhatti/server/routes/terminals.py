@@ -8,6 +8,7 @@ from aiohttp import WSMsgType, web
 from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import GuestLink, TerminalStream
 from bhatti.operations import table, types
+from bhatti.server.backend import Visitor
 from bhatti.server.call import Call, Handler
 from bhatti.server.guest import visiting
 from bhatti.server.sockets import accepted, keep_alive, say, told
@@ -34,7 +35,7 @@ async def terminal(call: Call) -> web.StreamResponse:
             async with _opened(visitor.link, query, program) as stream:
                 visitor.work.doing = f"terminal {stream.session.session_id} is attached"
                 await socket.send_str(_begin(stream))
-                last = await _converse(socket, stream, query)
+                last = await _converse(socket, stream, query, visitor)
         except Exception as err:
             last = msgspec.json.encode(await told(call, err)).decode()
         await say(socket, last)
@@ -70,10 +71,12 @@ def _program(cmd: str | None) -> list[str]:
     return argv
 
 
-async def _converse(socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery) -> str:
+async def _converse(
+    socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery, visitor: Visitor
+) -> str:
     """Carry bytes both ways until the program ends; raises `ConnectionResetError` if the caller leaves."""
     async with together() as tasks:
-        tasks.start_soon(_take_input, socket, stream, query)
+        tasks.start_soon(_take_input, socket, stream, query, visitor)
         tasks.start_soon(keep_alive, socket)
         while (data := await stream.read()) is not None:
             await socket.send_bytes(data)
@@ -82,7 +85,10 @@ async def _converse(socket: web.WebSocketResponse, stream: TerminalStream, query
     return _message(type="exit", exit_code=stream.exit_code, reason=ExitReason.TAKEN_OVER if taken else None)
 
 
-async def _take_input(socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery) -> None:
+async def _take_input(
+    socket: web.WebSocketResponse, stream: TerminalStream, query: types.TerminalQuery, visitor: Visitor
+) -> None:
+    """Pass on what is typed. Where the sandbox was paused meanwhile, typing lets it run on; a resize can wait."""
     async for message in socket:
         if message.type is WSMsgType.TEXT:
             size = _resize(message.data)
@@ -90,6 +96,7 @@ async def _take_input(socket: web.WebSocketResponse, stream: TerminalStream, que
                 await stream.resize(size.rows, size.cols)
                 continue
         if not query.read_only:
+            await visitor.rouse()
             await stream.write(message.data.encode() if message.type is WSMsgType.TEXT else message.data)
     raise ConnectionResetError("the caller has left")
 

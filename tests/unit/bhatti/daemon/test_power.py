@@ -57,6 +57,19 @@ async def test_a_paused_sandbox_is_resumed_by_name_or_by_a_call(served: Served) 
     assert kinds[1:] == [*asked, ("resumed", "for a call")]
 
 
+async def test_who_is_in_can_have_it_run_on_unless_it_was_stopped(served: Served) -> None:
+    await served.create()
+    async with served.service.visit("one", "a terminal is attached") as visitor:
+        await visitor.rouse()
+        assert served.engine.resumes == 0
+        await served.service.pause_sandbox("one")
+        await visitor.rouse()
+        assert ((await served.service.sandbox("one")).thermal, served.engine.resumes) == ("hot", 1)
+        await served.service.stop_sandbox("one")
+        await visitor.rouse()
+    assert (await served.service.sandbox("one")).status is Status.STOPPED
+
+
 async def test_pausing_twice_is_pausing_and_resuming_what_is_hot_is_nothing(served: Served) -> None:
     await served.create()
     await served.service.resume_sandbox("one")

@@ -8,6 +8,8 @@ import anyio
 import pytest
 from tests.serving import Served
 
+from bhatti.engines.base import Machine
+
 pytestmark = pytest.mark.anyio
 
 Socket = aiohttp.ClientWebSocketResponse
@@ -124,6 +126,47 @@ async def test_a_sandbox_that_sleeps_is_left_asleep_by_who_does_not_ask_to_wake_
     assert (await own.service.sandbox("one")).status == "stopped"
     async with terminal(own, session=str(session["session_id"])) as (_, again):
         assert again["created_at"] == session["created_at"]
+
+
+async def test_typing_lets_a_paused_sandbox_run_on_and_watching_or_resizing_does_not(own: Served) -> None:
+    async with terminal(own, cmd="cat") as (socket, session):
+        await socket.send_bytes(b"before\n")
+        await until(socket, b"before\r\nbefore\r\n")
+        async with terminal(own, session=str(session["session_id"]), read_only="true") as (watcher, _):
+            await own.service.pause_sandbox("one")
+            await watcher.send_bytes(b"from the watcher\n")
+        assert own.engine.resumes == 0  # closing is answered after what was sent before
+        await socket.send_bytes(b"after\n")
+        assert await until(socket, b"after\r\nafter\r\n") == b"after\r\nafter\r\n"
+        assert (await own.service.sandbox("one")).thermal == "hot"
+        await socket.send_bytes(b"again\n")
+        await until(socket, b"again\r\nagain\r\n")
+        await own.service.pause_sandbox("one")
+        await socket.send_json({"type": "resize", "rows": 30, "cols": 90})
+    assert own.engine.resumes == 1
+    assert (await own.service.sandbox("one")).thermal == "warm"
+
+
+async def test_typing_while_it_is_being_paused_waits_and_lets_it_run_on(
+    own: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = anyio.Event(), anyio.Event()
+    real = own.engine.pause
+
+    async def slow(sandbox_id: str) -> Machine:
+        machine = await real(sandbox_id)
+        begun.set()
+        await go_on.wait()
+        return machine
+
+    monkeypatch.setattr(own.engine, "pause", slow)
+    async with terminal(own, cmd="cat") as (socket, _), anyio.create_task_group() as tasks:
+        tasks.start_soon(own.service.pause_sandbox, "one")
+        await begun.wait()
+        await socket.send_bytes(b"typed\n")
+        go_on.set()
+        await until(socket, b"typed\r\ntyped\r\n")
+    assert (await own.service.sandbox("one")).thermal == "hot"
 
 
 async def test_who_is_sent_away_is_told_so(served: Served) -> None:
