@@ -17,6 +17,7 @@ import msgspec
 
 from bhatti.daemon import caps
 from bhatti.daemon.catalogue import Catalogue
+from bhatti.daemon.owned_images import OwnedImages
 from bhatti.daemon.owned_volumes import spoken
 from bhatti.daemon.rates import RateLimits, kind_of
 from bhatti.daemon.settings import Rates
@@ -42,16 +43,18 @@ class AccountBook(Accounts):
 
     def __init__(self, rates: Rates) -> None:
         self._rates = RateLimits(rates)
-        self._parts: tuple[Journal, Catalogue, Volumes, End] | None = None
+        self._parts: tuple[Journal, Catalogue, Volumes, OwnedImages, End] | None = None
         self._by_id: dict[str, UserRecord] = {}
         self._by_hash: dict[str, UserRecord] = {}
         self._changing = anyio.Lock()
 
-    async def start(self, journal: Journal, catalogue: Catalogue, volumes: Volumes, end: End) -> None:
-        """Read who there is. `catalogue` and `volumes` say what they have, `end` ends a sandbox of theirs."""
+    async def start(
+        self, journal: Journal, catalogue: Catalogue, volumes: Volumes, images: OwnedImages, end: End
+    ) -> None:
+        """Read who there is. `catalogue`, `volumes`, `images` say what they have, `end` ends a sandbox of theirs."""
         for user in await journal.users():
             self._put(user)
-        self._parts = journal, catalogue, volumes, end
+        self._parts = journal, catalogue, volumes, images, end
 
     # --- calls
 
@@ -99,6 +102,10 @@ class AccountBook(Accounts):
     def check_storage(self, owner: str, taken_mib: int, asked_mib: int) -> None:
         """Raise `LimitExceeded` if so much more volume storage is too much for `owner`."""
         self.check_cap(owner, "max_volume_storage_mb", taken_mib, asked_mib)
+
+    def check_images(self, owner: str, taken: int, asked: int) -> None:
+        """Raise `LimitExceeded` if so many more images are too many for `owner`, `Unauthorized` if they are gone."""
+        self.check_cap(owner, "max_images", taken, asked)
 
     def check_snapshots(self, owner: str, taken: int) -> None:
         """Raise `LimitExceeded` if one more checkpoint is too much for `owner`."""
@@ -165,13 +172,14 @@ class AccountBook(Accounts):
 
     async def remove(self, ref: str, *, force: bool) -> types.User:
         """See `Accounts`."""
-        journal, catalogue, volumes, end = self._started()
+        journal, catalogue, volumes, images, end = self._started()
         async with self._changing:
             user = self._find(ref)
             owned = catalogue.owned(user.id)
             if not force:
                 _check_nothing_left(user, "sandboxes", [record.name for record in owned])
                 _check_nothing_left(user, "volumes", [spoken(name) for name in volumes.owned(user.id)])
+                _check_nothing_left(user, "images", [spoken(name) for name in await images.owned(user.id)])
                 _check_nothing_left(user, "secrets", [one.name for one in await journal.secrets.of(user.id)])
             gone = self._answer(user)
             del self._by_hash[user.key_hash]  # nothing new comes while the old goes
@@ -181,6 +189,8 @@ class AccountBook(Accounts):
                         await end(record)
                 for name in volumes.owned(user.id):  # after the sandboxes, which may have them
                     await volumes.remove(name)
+                for name in await images.owned(user.id):
+                    await images.remove(name, catalogue)
             except BaseException:
                 self._put(user)
                 raise
@@ -234,7 +244,7 @@ class AccountBook(Accounts):
             memory_mb=sum(record.spec.memory_mib for record in owned),
         )
 
-    def _started(self) -> tuple[Journal, Catalogue, Volumes, End]:
+    def _started(self) -> tuple[Journal, Catalogue, Volumes, OwnedImages, End]:
         if self._parts is None:
             raise Unavailable(
                 "the daemon is starting: it does not know yet who there is",

@@ -40,6 +40,10 @@ class Images:
         """Return the variables that programs of an image start with; none if there is no such image. Safe to cancel."""
         return await to_thread.run_sync(self._store.environment, name)
 
+    async def has(self, name: str) -> bool:
+        """Say whether an image is called so. Safe to cancel."""
+        return await to_thread.run_sync(self._store.has, name)
+
     async def make(
         self, work: Work, on_progress: BuildCallback, check: Callable[[], None] = lambda: None
     ) -> types.Image:
@@ -123,13 +127,22 @@ def importing(request: types.ImageImport) -> Work:
     return _taking_over(open_source(request.source), request.name)
 
 
-def pulling(request: types.ImagePull) -> Work:
-    """Return the work of taking over an image of a registry; raises `InvalidRequest` (code `bad-reference`)."""
+def pulling(request: types.ImagePull, name: str | None = None, *, own_credentials: bool = True) -> Work:
+    """Return the work of taking over an image of a registry; raises `InvalidRequest` (code `bad-reference`).
+
+    `name` is instead of the request's. With `own_credentials` those of the daemon's Docker configuration are used where
+    the request has none.
+    """
     from bhatti.images.oci.pull import RegistrySource  # brings a client for HTTP: 50 ms
 
     credentials = Credentials(request.username, request.password) if request.username else None
-    source = RegistrySource(parse_reference(request.reference), credentials=credentials, insecure=request.insecure)
-    return _taking_over(source, request.name)
+    source = RegistrySource(
+        parse_reference(request.reference),
+        credentials=credentials,
+        anonymous=not own_credentials,
+        insecure=request.insecure,
+    )
+    return _taking_over(source, name or request.name)
 
 
 def _taking_over(source: ImageSource, name: str | None) -> Work:

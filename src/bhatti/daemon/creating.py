@@ -16,6 +16,7 @@ from bhatti.daemon.exclusive import Claims
 from bhatti.daemon.forks import Forks
 from bhatti.daemon.making import Making
 from bhatti.daemon.orders import Orders
+from bhatti.daemon.owned_images import OwnedImages
 from bhatti.daemon.owned_volumes import in_words_of, led
 from bhatti.daemon.power import Power
 from bhatti.daemon.secrets import Secrets
@@ -42,6 +43,7 @@ class Creating(Backend):
     _catalogue: Catalogue
     _forks: Forks
     _images: RecordedImages
+    _owned_images: OwnedImages
     _making: Making
     _orders: Orders
     _power: Power
@@ -73,6 +75,7 @@ class Creating(Backend):
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host, caller.owner)
         wanted = led(attachments.wanted(request), caller.owner)
+        spec = msgspec.structs.replace(spec, image=await self._owned_images.meant(spec.image, caller))
         uses = secret_uses.checked(request.secrets or ())
         env = secret_uses.without(await self._images.environment(spec.image), uses) | spec.env
         spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)

@@ -33,6 +33,7 @@ from bhatti.daemon.imaging import Imaging
 from bhatti.daemon.making import Making
 from bhatti.daemon.memory import MemoryBudget, host_memory_mib
 from bhatti.daemon.orders import Orders, stopping
+from bhatti.daemon.owned_images import OwnedImages
 from bhatti.daemon.power import OF_THE_DAEMON, Power
 from bhatti.daemon.publishing import Publishing
 from bhatti.daemon.recovery import Recovery
@@ -86,6 +87,7 @@ class Service(Creating, Imaging, Belongings):
         self._watch = Watching(settings, self._catalogue)
         self._checkpoints = Checkpoints(self.claims, self._watch, self._catalogue, self._accounts.check_snapshots)
         self._images = builds.RecordedImages(settings, self._orders, self._watch)
+        self._owned_images = OwnedImages(self._images, self._accounts.check_images, settings.user_registries)
         self._jobs = Tasks(self._orders)
         self._edits = editing.Edits(self.claims, self._catalogue)
         self._following = Following(self._serving, self._catalogue, self.claims)
@@ -124,7 +126,7 @@ class Service(Creating, Imaging, Belongings):
         await self._secrets.start(journal.secrets)
         await self._watch.begin(journal, engine)
         await self._publishing.start(journal)
-        await self._accounts.start(journal, self._catalogue, self._volumes, self._end)
+        await self._accounts.start(journal, self._catalogue, self._volumes, self._owned_images, self._end)
         self._sleeping = Sleeping(self.settings.thermal, engine, self._catalogue, self._power, self._ledger)
         await self._sleeping.recover()
         self._parts = journal, engine

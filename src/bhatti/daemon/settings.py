@@ -139,7 +139,8 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on.
 
-    `listen` is a `host:port` for callers with keys, beside the unix socket; empty for none.
+    `listen` is a `host:port` for callers with keys, beside the unix socket; empty for none. `user_registries` are the
+    registries, such as `docker.io`, from which users may pull images; without any, the administrator alone can.
     """
 
     state_dir: str
@@ -152,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stop_all: bool = False
     drain_s: Annotated[float, msgspec.Meta(ge=0)] = 5.0
     detect_blocking: bool = False
+    user_registries: list[str] = []
     defaults: Defaults = Defaults()
     limits: Limits = Limits()
     rates: Rates = Rates()

@@ -152,6 +152,10 @@ class ImageStore:
         root = self._artefacts.find("root", record.root_key) if record else None
         return read_image_config(root).env if root else {}
 
+    def has(self, name: str) -> bool:
+        """Say whether an image is called so, whole or not."""
+        return NAME_PATTERN.fullmatch(name) is not None and self._record_path(name).exists()
+
     def verify(self, name: str) -> None:
         """Read every file that `name` boots from and compare digests; raises like `boot_files`. Takes seconds."""
         self.boot_files(name)

@@ -179,8 +179,8 @@ class Backend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def images(self) -> list[types.Image]:
-        """Return the images. Safe to cancel."""
+    async def images(self, caller: Caller = ADMIN) -> list[types.Image]:
+        """Return the images that the caller may use. Safe to cancel."""
 
     @abc.abstractmethod
     async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
@@ -191,12 +191,17 @@ class Backend(abc.ABC):
         """Take over an image of this machine. When cancelled, the import goes on, and another call waits for it."""
 
     @abc.abstractmethod
-    async def pull_image(self, request: types.ImagePull, on_progress: BuildCallback) -> types.Image:
-        """Take over an image of a registry. When cancelled, the pull goes on, and another call waits for it."""
+    async def pull_image(
+        self, request: types.ImagePull, on_progress: BuildCallback, caller: Caller = ADMIN
+    ) -> types.Image:
+        """Take over an image of a registry, which is the caller's; raises `LimitExceeded`, `Forbidden`.
+
+        When cancelled, the pull goes on, and another call waits for it.
+        """
 
     @abc.abstractmethod
-    async def remove_image(self, name: str) -> None:
-        """Remove an image; raises `NotFound`, or `Conflict` (code `image-in-use`)."""
+    async def remove_image(self, name: str, caller: Caller = ADMIN) -> None:
+        """Remove an image; raises `NotFound`, `Forbidden`, or `Conflict` (code `image-in-use`)."""
 
     @abc.abstractmethod
     async def prune_images(self) -> types.ImagesPruned:

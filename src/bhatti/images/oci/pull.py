@@ -33,8 +33,8 @@ class _GivenUp(Exception):
 class RegistrySource(ImageSource):
     """The image that `reference` names.
 
-    Without `credentials` those of Docker's configuration are used, if it has any for this registry. `insecure` allows
-    plain HTTP; registries of this machine are spoken to without TLS anyway.
+    Without `credentials` those of Docker's configuration are used, if it has any for this registry, unless `anonymous`.
+    `insecure` allows plain HTTP; registries of this machine are spoken to without TLS anyway.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class RegistrySource(ImageSource):
         reference: Reference,
         *,
         credentials: Credentials | None = None,
+        anonymous: bool = False,
         insecure: bool = False,
         retry: Retry = RETRY,
     ) -> None:
         self.origin = str(reference)
         self._reference = reference
         self._credentials = credentials
+        self._anonymous = anonymous
         self._insecure = insecure
         self._retry = retry
         self._registry: Registry | None = None
@@ -58,7 +60,9 @@ class RegistrySource(ImageSource):
     def resolve(self, workspace: Path, progress: Progress) -> ResolvedImage:
         """Ask the registry for the manifest and the configuration."""
         progress("resolve", 0, 1)
-        credentials = self._credentials or find_credentials(self._reference.registry)
+        credentials = self._credentials
+        if credentials is None and not self._anonymous:
+            credentials = find_credentials(self._reference.registry)
         registry = Registry(self._reference, credentials, insecure=self._insecure, retry=self._retry)
         manifest, digest = self._manifest(registry)
         content = registry.document(manifest.config, "the configuration")

@@ -44,7 +44,8 @@ class ImagePull(Request, frozen=True, kw_only=True):
     """An image of a registry, such as `alpine:3.19`. Without `name` it is called `alpine-3.19`.
 
     `insecure` allows plain HTTP to machines other than the daemon's. Without `username` the daemon's own Docker
-    configuration is asked for credentials.
+    configuration is asked for credentials, for the administrator. Users may pull from the registries that the setting
+    `user_registries` lists.
     """
 
     reference: Annotated[str, msgspec.Meta(min_length=1, max_length=512)]

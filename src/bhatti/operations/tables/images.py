@@ -5,6 +5,7 @@ from bhatti.errors import (
     Conflict,
     CorruptData,
     EngineFailure,
+    Forbidden,
     LimitExceeded,
     MissingDependency,
     NotFound,
@@ -18,7 +19,7 @@ IMAGE_LIST: Operation[None, list[types.Image]] = Operation(
     name="image.list",
     method="GET",
     path="/images",
-    summary="List the images.",
+    summary="List the images: the administrator's, which everybody may use, and the caller's own.",
     result=list[types.Image],
     errors=(Unavailable,),
 )
@@ -53,12 +54,11 @@ IMAGE_PULL: Operation[types.ImagePull, types.Image] = Operation(
     name="image.pull",
     method="POST",
     path="/images/pull",
-    summary="Take over an image from a registry; streams its progress.",
+    summary="Take over an image from a registry, as the caller's own; streams its progress.",
     request=types.ImagePull,
     result=types.Image,
     event=types.BuildEvent,
-    errors=IMPORT_ERRORS,
-    scope=Scope.ADMIN,
+    errors=(*IMPORT_ERRORS, Forbidden),
     streams=Streams.EVENTS,
 )
 IMAGE_REMOVE: Operation[None, types.Outcome] = Operation(
@@ -67,8 +67,7 @@ IMAGE_REMOVE: Operation[None, types.Outcome] = Operation(
     path="/images/{name}",
     summary="Remove an image that no sandbox needs.",
     result=types.Outcome,
-    errors=(NotFound, Conflict, Unavailable),
-    scope=Scope.ADMIN,
+    errors=(NotFound, Forbidden, Conflict, Unavailable),
 )
 IMAGE_PRUNE: Operation[None, types.ImagesPruned] = Operation(
     name="image.prune",

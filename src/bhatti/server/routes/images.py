@@ -21,7 +21,7 @@ Make = Callable[[BuildCallback], Awaitable[types.Image]]
 
 async def list_all(call: Call) -> list[types.Image]:
     """List the images."""
-    return await call.backend.images()
+    return await call.backend.images(call.caller)
 
 
 async def build(call: Call) -> types.Image | web.StreamResponse:
@@ -39,7 +39,7 @@ async def import_(call: Call) -> types.Image | web.StreamResponse:
 async def pull(call: Call) -> types.Image | web.StreamResponse:
     """Take over an image of a registry; as a stream, the steps are told."""
     request = await call.body(types.ImagePull)
-    return await _made(call, lambda on_progress: call.backend.pull_image(request, on_progress))
+    return await _made(call, lambda on_progress: call.backend.pull_image(request, on_progress, call.caller))
 
 
 async def _made(call: Call, make: Make) -> types.Image | web.StreamResponse:
@@ -71,7 +71,7 @@ async def _made(call: Call, make: Make) -> types.Image | web.StreamResponse:
 
 async def remove(call: Call) -> types.Outcome:
     """Remove an image."""
-    await call.backend.remove_image(call.request.match_info["name"])
+    await call.backend.remove_image(call.request.match_info["name"], call.caller)
     return types.Outcome(status="deleted")
 
 

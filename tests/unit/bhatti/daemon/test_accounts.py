@@ -103,7 +103,8 @@ class Again:
     async def __aenter__(self) -> AccountBook:
         book = AccountBook(Rates())
         service = self._served.service
-        await book.start(self._served.journal, service._catalogue, service._volumes, service._end)
+        own = service._catalogue, service._volumes, service._owned_images
+        await book.start(self._served.journal, *own, service._end)
         return book
 
     async def __aexit__(self, *error: object) -> None:

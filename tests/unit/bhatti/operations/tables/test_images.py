@@ -1,6 +1,10 @@
 from bhatti.operations.operation import Scope
-from bhatti.operations.tables.images import IMAGE_LIST, OPERATIONS
+from bhatti.operations.tables.images import IMAGE_LIST, IMAGE_PULL, IMAGE_REMOVE, OPERATIONS
 
 
-def test_images_are_shared_and_making_them_is_the_administrator_s() -> None:
-    assert [operation for operation in OPERATIONS if operation.scope is not Scope.ADMIN] == [IMAGE_LIST]
+def test_users_may_have_images_of_registries_and_the_rest_is_the_administrator_s() -> None:
+    assert [operation for operation in OPERATIONS if operation.scope is not Scope.ADMIN] == [
+        IMAGE_LIST,
+        IMAGE_PULL,
+        IMAGE_REMOVE,
+    ]
