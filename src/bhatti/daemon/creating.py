@@ -68,7 +68,7 @@ class Creating(Backend):
     ) -> types.Sandbox:
         """See `Backend`."""
         _, engine = self._serving()
-        request, template_id = await self._templates.filled(request, caller)
+        request, template_id = await self._templates.filled(request, caller, engine.name)
         if request.source is not None:
             source = self._catalogue.find(request.source, caller)
             return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage, caller, repeat)

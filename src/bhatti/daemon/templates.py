@@ -9,7 +9,7 @@ import msgspec
 
 from bhatti.daemon.admission import check_environment
 from bhatti.daemon.secret_uses import checked
-from bhatti.errors import CorruptData, InvalidRequest, LimitExceeded, NotFound
+from bhatti.errors import Conflict, CorruptData, InvalidRequest, LimitExceeded, NotFound
 from bhatti.model.preferences import relabelled
 from bhatti.model.sandbox import checked_name
 from bhatti.model.user import Caller
@@ -65,14 +65,23 @@ class Templates(TemplateBackend):
         """See `TemplateBackend`."""
         await self._journal().remove(await self._find(ref, caller.owner))
 
-    async def filled(self, request: types.SandboxCreate, caller: Caller) -> tuple[types.SandboxCreate, str | None]:
+    async def filled(
+        self, request: types.SandboxCreate, caller: Caller, engine: str
+    ) -> tuple[types.SandboxCreate, str | None]:
         """Return the request with what the template that it names adds, and that template's id.
 
-        Raises `NotFound` (code `template-not-found`), and like `applied`.
+        Raises `NotFound` (code `template-not-found`), `Conflict` (code `other-engine`) if it is not for the `engine` of
+        that name, and like `applied`.
         """
         if (ref := request.template or request.template_id) is None:
             return request, None
         template = await self.get(ref, caller)
+        if template.engine not in (None, "", engine):
+            raise Conflict(
+                f"the template {template.name!r} is for the engine {template.engine!r}, this daemon's is {engine!r}",
+                hint="change the template, or use one without an engine",
+                code="other-engine",
+            )
         return applied(request, template), template.id
 
     async def _find(self, ref: str, owner: str) -> TemplateRecord:
@@ -104,14 +113,25 @@ def applied(request: types.SandboxCreate, template: types.Template) -> types.San
     changes["labels"] = template.labels | request.labels
     paths = {file.guest_path for file in request.files}
     changes["files"] = [*(file for file in template.files if file.guest_path not in paths), *request.files]
+    changes["init"] = request.init or template.init or template.userdata
     names = {_name(one) for one in request.secrets or []}
     changes["secrets"] = [*(one for one in template.secrets or [] if _name(one) not in names), *(request.secrets or [])]
-    if request.persistent_volumes or request.new_volumes:
+    # Of what a name can have, so that the template's can be as long as any.
+    name = changes["name"] = request.name or f"{template.name[:56]}-{secrets.token_hex(3)}"
+    if request.volumes or request.persistent_volumes or request.new_volumes:
         changes["volumes"] = request.volumes
-    if request.name is None:
-        # Of what a name can have, so that the template's can be as long as any.
-        changes["name"] = f"{template.name[:56]}-{secrets.token_hex(3)}"
+    else:
+        changes["volumes"] = [*template.volumes, *(_volume(mount, name) for mount in template.mounts)]
     return msgspec.structs.replace(request, **changes)
+
+
+def _volume(mount: types.TemplateMount, sandbox: str) -> types.VolumeMount:
+    return types.VolumeMount(
+        name=mount.volume_name or f"bhatti-{sandbox}-workspace",
+        target=mount.target,
+        read_only=mount.readonly,
+        auto_create=mount.auto_create or not mount.volume_name,
+    )
 
 
 def _name(wanted: str | types.SecretWanted) -> str:
@@ -124,6 +144,8 @@ def _check(request: types.TemplateSet) -> None:
     check_environment(request.env)
     relabelled({}, request.labels)
     checked(request.secrets or [])
+    if request.init and request.userdata:
+        raise InvalidRequest("init and userdata are two words for one thing", hint="give one", code="invalid-field")
 
 
 def _answer(record: TemplateRecord) -> types.Template:

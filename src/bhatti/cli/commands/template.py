@@ -8,6 +8,9 @@ from bhatti.cli.outfits import outfit, outfit_options
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.operations import table, types
 
+WORDS = ("engine", "image", "cpus", "user", "init", "userdata")
+"""What a template may say of itself in one word each."""
+
 
 @click.group()
 def template() -> None:
@@ -80,12 +83,13 @@ def inspect(name: str, as_json: bool) -> None:
         ("name", found.name),
         ("id", found.id),
         ("created", f"{found.created_at:%Y-%m-%d %H:%M:%S} UTC"),
-        *((word, str(getattr(found, word))) for word in ("image", "cpus", "user", "init") if getattr(found, word)),
+        *((word, str(getattr(found, word))) for word in WORDS if getattr(found, word)),
         *((w, output.size(mib)) for w, mib in (("memory", found.memory_mb), ("disk", found.disk_size_mb)) if mib),
         *(("env", f"{key}={value}") for key, value in found.env.items()),
         *(("label", f"{key}={value}") for key, value in found.labels.items()),
         *(("file", file.guest_path) for file in found.files),
         *(("volume", f"{mount.name} at {mount.target or mount.mount}") for mount in found.volumes),
+        *(("volume", f"{mount.volume_name or 'one of its own'} at {mount.target}") for mount in found.mounts),
         *(("secret", one if isinstance(one, str) else _placed(one)) for one in asked),
     ]
     output.pairs(rows)

@@ -63,6 +63,49 @@ def test_volumes_in_the_references_words_are_instead_of_the_templates_too() -> N
     assert applied(types.SandboxCreate(), template(volumes=[mount])).volumes == [mount]
 
 
+def test_a_template_may_use_the_references_words() -> None:
+    found = template(
+        userdata="date",
+        volumes=[types.VolumeMount(name="its", target="/v")],
+        mounts=[
+            types.TemplateMount(volume_name="data", target="/data", readonly=True),
+            types.TemplateMount(target="/workspace"),
+        ],
+    )
+    told = applied(types.SandboxCreate(name="one"), found)
+    assert told.init == "date"
+    assert [(one.name, one.target, one.read_only, one.auto_create) for one in told.volumes] == [
+        ("its", "/v", False, False),
+        ("data", "/data", True, False),
+        ("bhatti-one-workspace", "/workspace", False, True),
+    ]
+    mine = [types.VolumeMount(name="mine", target="/v")]
+    told = applied(types.SandboxCreate(init="true", volumes=mine), found)
+    assert (told.init, told.volumes) == ("true", mine)
+    for request in (types.SandboxCreate(persistent_volumes=mine), types.SandboxCreate(new_volumes=mine)):
+        assert applied(request, found).volumes == []
+
+
+async def test_a_template_of_another_engine_makes_no_sandbox(served: Served) -> None:
+    for engine, ok in ((served.engine.name, True), ("", True), ("docker", False)):
+        made = await served.service.templates.create(types.TemplateSet(name=f"t-{engine}", engine=engine), ADMIN)
+        assert made.engine == engine
+        if ok:
+            assert (await create(served, template=made.id)).template_id == made.id
+            continue
+        with pytest.raises(BhattiError) as caught:
+            await create(served, template=made.id)
+        assert (caught.value.http_status, caught.value.code) == (409, "other-engine")
+
+
+async def test_each_sandbox_of_a_template_has_a_volume_of_its_own(served: Served) -> None:
+    mounts = [types.TemplateMount(target="/workspace")]
+    await served.service.templates.create(types.TemplateSet(name="agent", mounts=mounts), ADMIN)
+    for name in ("one", "two"):
+        (mounted,) = (await create(served, template="agent", name=name)).volumes
+        assert (mounted.name, mounted.mount) == (f"bhatti-{name}-workspace", "/workspace")
+
+
 def test_a_sandbox_without_a_name_is_called_like_its_template() -> None:
     long = msgspec.structs.replace(template(), name="a" * 63)
     for found in (template(), long):
@@ -124,6 +167,7 @@ async def test_a_template_of_somebody_else_is_not_there(served: Served) -> None:
         ({"name": "a", "env": {"": "x"}}, "bad-environment"),
         ({"name": "a", "labels": {"a=b": "x"}}, "bad-label"),
         ({"name": "a", "secrets": ["db-url"]}, "bad-secret"),
+        ({"name": "a", "init": "date", "userdata": "date"}, "invalid-field"),
     ],
 )
 async def test_what_no_sandbox_can_have_no_template_says(served: Served, fields: dict[str, object], code: str) -> None:
