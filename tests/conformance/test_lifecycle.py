@@ -151,3 +151,21 @@ async def test_a_guest_that_panics_has_failed_with_its_last_words(engine: Engine
     assert dead.cause.kind == "guest-panic"
     assert "sysrq" in dead.cause.detail
     await engine.destroy(sandbox.spec.id)
+
+
+async def test_a_guest_that_switches_itself_off_has_ended_and_says_so(engine: Engine, create: Create) -> None:
+    """Firecracker's process does not end with its guest: whoever asks how the sandbox is finds out."""
+    if not engine.capabilities.own_kernel:
+        pytest.skip("without a kernel of its own a guest cannot switch itself off")
+    sandbox = await create("off")
+    # This is what `poweroff` does: the agent is the guest's first process.
+    async with sandbox.link.stream(["sh", "-c", "kill -TERM 1; sleep 600"], user="root"):
+        while (dead := await engine.status(sandbox.spec.id)).status is Status.RUNNING:  # noqa: ASYNC110  # asking is what finds it out
+            await anyio.sleep(0.1)
+    assert (dead.status, dead.pid) == (Status.FAILED, None)
+    assert dead.cause is not None
+    assert (dead.cause.kind, dead.cause.detail) == ("exit", "the guest powered itself off")
+    assert "reboot: " in dead.cause.console_tail
+    with pytest.raises(Conflict):
+        engine.link(sandbox.spec.id)
+    await engine.destroy(sandbox.spec.id)

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from bhatti.engines.base import CauseOfDeath
+from bhatti.engines.base import CauseOfDeath, Machine
 from bhatti.engines.firecracker import api_types as types
 from bhatti.engines.firecracker import command
 from bhatti.engines.firecracker.api import FirecrackerApi
@@ -24,7 +24,7 @@ from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.mold import copy_machine
 from bhatti.engines.qemu.plan import frame_of
 from bhatti.engines.qemu.process import Exit, VmProcess
-from bhatti.engines.qemu.record import MachineRecord
+from bhatti.engines.qemu.record import MachineRecord, Phase
 from bhatti.engines.qemu.vm import MONITOR_TIMEOUT_S, STATUS_TIMEOUT_S
 from bhatti.errors import BhattiError, EngineFailure
 from bhatti.model.sandbox import Temperature
@@ -33,11 +33,7 @@ SOCKET = "api.sock"
 LOG = "firecracker.log"
 PROBE_SOCKET = "probe.sock"
 
-SWITCHED_OFF = ("reboot: Power down", "reboot: System halted")
-"""A guest's last words. Firecracker has no way to be switched off, and would keep the halted machine for ever."""
-
 OFF_POLL_S = 0.05
-TAIL_BYTES = 4096
 
 
 class FirecrackerMachine(QemuMachine):
@@ -171,6 +167,17 @@ class FirecrackerMachine(QemuMachine):
                 for path in (api.path, output, log):
                     await anyio.Path(path).unlink(missing_ok=True)
 
+    async def look(self) -> Machine:
+        """See `QemuMachine.look`.
+
+        Firecracker has no way to be switched off, tells nobody, and would keep a halted machine for ever. Its guest's
+        last words tell, so whoever looks at a machine ends one that is off: the daemon does every few seconds.
+        """
+        if self.record.phase is Phase.RUNNING and self._alive and await anyio.to_thread.run_sync(self._says_off):
+            assert self._process is not None
+            await self._process.end()
+        return await super().look()
+
     async def _switched_off(self) -> None:
         assert self._process is not None
         while self._process.exit is None and not await anyio.to_thread.run_sync(self._says_off):
@@ -178,9 +185,8 @@ class FirecrackerMachine(QemuMachine):
                 await self._process.wait()
 
     def _says_off(self) -> bool:
-        """Return whether the guest has switched itself off since it was last ready. Blocks."""
-        last = console.tail(self.files.console, TAIL_BYTES).rpartition(console.READY_MARK)[2]
-        return any(mark in last for mark in SWITCHED_OFF)
+        """Return whether the guest has switched itself off. Blocks."""
+        return death.switched_off(console.tail(self.files.console, death.TAIL_BYTES))
 
     def _cause_of_death(self, ended: Exit) -> CauseOfDeath:
         return death.cause_of_death(self.record.pid, ended, self.files.console, self._log, program="firecracker")

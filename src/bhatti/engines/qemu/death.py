@@ -14,6 +14,16 @@ TAIL_BYTES = 4096
 
 KMSG = Path("/dev/kmsg")
 
+_LAST_WORDS = re.compile(r"reboot: (?:Power down|System halted|Power off not available)[^\r\n]*\s*\Z")
+
+_FAREWELL = "Firecracker exiting"
+"""How the last line begins that Firecracker writes whatever it ends of: the one before it says why."""
+
+
+def switched_off(tail: str) -> bool:
+    """Return whether a guest with this end of its console has switched itself off: it says nothing after that."""
+    return _LAST_WORDS.search(tail) is not None
+
 
 def cause_of_death(
     pid: int, ended: Exit, console_log: Path, program_log: Path, *, program: str = "qemu"
@@ -27,6 +37,9 @@ def cause_of_death(
 
     if (panic := re.search(r"Kernel panic - not syncing: ?([^\r\n]*)", tail)) is not None:
         return cause("guest-panic", f"the guest's kernel panicked: {panic[1]}")
+    # Before signals: where a guest that is off keeps its process, it is we who end that.
+    if switched_off(tail):
+        return cause("exit", "the guest powered itself off")
     if ended.signal in (None, signal.SIGKILL) and (victim := _oom_record(pid)) is not None:
         return cause("oom", f"the host ran out of memory and killed it: {victim}")
     if ended.signal == signal.SIGBUS:
@@ -35,11 +48,10 @@ def cause_of_death(
         return cause("killed", f"qemu: {by[0]}")
     if ended.signal is not None:
         return cause("killed", f"{program} was {ended}")
-    if "reboot: Power down" in tail:
-        return cause("exit", "the guest powered itself off")
     if "reboot: Restarting system" in tail or "reboot: machine restart" in tail:
         return cause("exit", "the guest rebooted, which ends a sandbox")
-    last = words.strip().splitlines()[-1:] or ["it said nothing"]
+    said = [line for line in words.strip().splitlines() if _FAREWELL not in line]
+    last = said[-1:] or ["it said nothing"]
     return cause("exit", f"{program} ended, {ended}: {last[0][:300]}")
 
 

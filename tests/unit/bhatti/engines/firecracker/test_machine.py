@@ -19,7 +19,7 @@ from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.record import host_boot_id, read_record
 from bhatti.errors import EngineFailure
-from bhatti.model.sandbox import Temperature
+from bhatti.model.sandbox import Status, Temperature
 
 pytestmark = pytest.mark.anyio
 
@@ -108,6 +108,20 @@ async def test_a_process_that_dies_while_it_is_told_is_said_to_be_dead(made: Fir
     assert failure.value.code == "boot-failed"
 
 
+async def test_whoever_looks_at_a_machine_whose_guest_is_off_ends_it(made: FirecrackerMachine) -> None:
+    await launch(made)
+    await made._has_come_up(how="booted", why="", timings_ms={})
+    assert (await made.look()).status is Status.RUNNING
+    with made.files.console.open("a") as guest:
+        guest.write("[    9.1] reboot: System halted\r\n")
+    found = await made.look()
+    assert (found.status, found.pid) == (Status.FAILED, None)
+    assert found.cause is not None
+    assert (found.cause.kind, found.cause.detail) == ("exit", "the guest powered itself off")
+    assert "System halted" in found.cause.console_tail
+    assert processes_with(command.name_prefix(made._host.settings.state_dir)) == []
+
+
 async def test_a_snapshot_that_is_damaged_is_not_loaded(made: FirecrackerMachine) -> None:
     await launch(made)
     made.files.state.write_bytes(b"nonsense" * 512)
@@ -159,7 +173,7 @@ async def test_a_process_that_was_never_written_down_is_found_by_its_name(made: 
     await made._process.wait()
 
 
-@pytest.mark.parametrize("words", machine.SWITCHED_OFF)
+@pytest.mark.parametrize("words", ["reboot: Power down", "reboot: System halted"])
 async def test_a_guest_that_has_switched_itself_off_is_known_by_its_last_words(
     made: FirecrackerMachine, words: str
 ) -> None:
