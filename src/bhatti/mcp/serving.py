@@ -41,15 +41,15 @@ async def over_http(host: str, port: int, tell: Callable[[str], object]) -> None
     """
     with _listening(host, port) as listener:
         async with Tools() as tools, anyio.create_task_group() as tasks:
+            app = tools.server().streamable_http_app(streamable_http_path=PATH, host=host)
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S))
 
             async def leave() -> None:
-                tasks.cancel_scope.cancel()
+                server.should_exit = True  # cancelled, it would complain with a traceback
 
             await tasks.start(_signalled, leave)
-            app = tools.server().streamable_http_app(streamable_http_path=PATH, host=host)
-            config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S)
             tell(f"http://{host}:{listener.getsockname()[1]}{PATH}")
-            await uvicorn.Server(config).serve(sockets=[listener])
+            await server.serve(sockets=[listener])
             tasks.cancel_scope.cancel()
 
 

@@ -32,15 +32,23 @@ TOOLS = {
 
 
 @contextlib.contextmanager
-def server(env: dict[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def server(env: dict[str, str], *arguments: str, stderr: int | None = None) -> Iterator["subprocess.Popen[str]"]:
     """`bhatti mcp` as a process, ended by a signal."""
     command = [sys.executable, "-m", "bhatti", "mcp", *arguments]
-    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True
+    ) as process:
         try:
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
+
+
+async def address(process: "subprocess.Popen[str]") -> str:
+    """Where a server over HTTP says that it listens."""
+    assert process.stdout is not None
+    return (await anyio.to_thread.run_sync(process.stdout.readline)).strip()
 
 
 async def names(served: Daemon) -> set[str]:
@@ -66,19 +74,52 @@ async def test_a_client_over_stdio_has_the_tools_and_leaves_nothing(served: Daem
         assert await names(served) == {"bystander"}
 
 
+@pytest.mark.timeout(120)
 async def test_clients_over_http_share_the_sandboxes_which_end_with_the_server(
     served: Daemon, env: dict[str, str]
 ) -> None:
-    with server(env, "--http", "0") as process:
-        assert process.stdout is not None
-        url = (await anyio.to_thread.run_sync(process.stdout.readline)).strip()
+    with server(env, "--http", "0", stderr=subprocess.PIPE) as process:
+        url = await address(process)
         async with Client(url) as client:
             await Agent(client).call("create_sandbox", name="shared")
         async with Client(url) as client:
             done = await Agent(client).call("run", sandbox="shared", command="echo here")
             assert done["stdout"] == "here\n"
         assert "shared" in await names(served)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        assert await anyio.to_thread.run_sync(process.stderr.read) == ""
     assert "shared" not in await names(served)
+
+
+ALONE = """
+import sys, anyio, mcp
+
+async def main():
+    async with mcp.Client(sys.argv[1]) as client:
+        await client.call_tool("run", {"sandbox": "busy", "command": "echo $$ > pid; exec sleep 600"})
+
+anyio.run(main)
+"""
+"""A client that waits for a long command."""
+
+
+@pytest.mark.timeout(120)  # three processes that import the protocol's library
+async def test_a_client_over_http_that_is_gone_without_a_word_takes_its_command_with_it_and_leaves_its_sandbox(
+    served: Daemon, env: dict[str, str]
+) -> None:
+    with server(env, "--http", "0") as process:
+        url = await address(process)
+        async with Client(url) as client:
+            await Agent(client).call("create_sandbox", name="busy")
+        async with await AsyncSandbox.connect("busy", url=str(served.endpoint)) as sandbox:
+            async with sandbox.stream("mkfifo pid; echo ready; cat pid") as waiting:
+                assert (await anext(waiting)).text == "ready\n"
+                with subprocess.Popen([sys.executable, "-c", ALONE, url], env=env) as alone:
+                    pid = (await anext(waiting)).text.strip()
+                    alone.kill()
+            assert (await sandbox.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=60)).ok
+            assert (await sandbox.inspect()).status == "running"
 
 
 async def test_a_signal_ends_it_while_its_client_is_still_there(env: dict[str, str]) -> None:
