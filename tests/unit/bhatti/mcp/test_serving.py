@@ -115,9 +115,11 @@ async def test_a_client_over_http_that_is_gone_without_a_word_takes_its_command_
         async with await AsyncSandbox.connect("busy", url=str(served.endpoint)) as sandbox:
             async with sandbox.stream("mkfifo pid; echo ready; cat pid") as waiting:
                 assert (await anext(waiting)).text == "ready\n"
-                with subprocess.Popen([sys.executable, "-c", ALONE, url], env=env) as alone:
-                    pid = (await anext(waiting)).text.strip()
-                    alone.kill()
+                alone = await anyio.open_process([sys.executable, "-c", ALONE, url], env=env)
+                pid = (await anext(waiting)).text.strip()
+                alone.kill()
+                await alone.wait()
+                await alone.aclose()
             assert (await sandbox.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=60)).ok
             assert (await sandbox.inspect()).status == "running"
 
