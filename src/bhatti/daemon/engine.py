@@ -115,7 +115,7 @@ def _qemu_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is im
 
 
 def _firecracker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is imported below
-    from bhatti.engines.firecracker.settings import FirecrackerSettings  # only who uses it pays for it
+    from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits  # only who uses it pays for it
     from bhatti.engines.qemu.settings import DEFAULT_DNS
 
     chosen = settings.firecracker
@@ -129,6 +129,14 @@ def _firecracker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its typ
         dns=tuple(chosen.dns) or DEFAULT_DNS,
         fork=chosen.fork,
         ready_pool=chosen.ready_pool,
+        log_level=chosen.log_level,
+        metrics=chosen.metrics,
+        limits=Limits(
+            disk_mib_per_s=chosen.disk_mib_per_s,
+            disk_ops_per_s=chosen.disk_ops_per_s,
+            net_mib_per_s=chosen.net_mib_per_s,
+            net_packets_per_s=chosen.net_packets_per_s,
+        ),
     )
 
 

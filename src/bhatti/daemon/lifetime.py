@@ -148,6 +148,7 @@ async def _parts(settings: Settings) -> AsyncIterator[tuple[Journal, Engine]]:
     try:
         # The engine's modules are imported here, on a thread: health is answered meanwhile.
         engine = await to_thread.run_sync(open_engine, settings)
+        await to_thread.run_sync(engine_choice.check, settings, engine.name)
         async with engine:
             await to_thread.run_sync(engine_choice.record, settings, engine.name)
             yield Journal(database), engine

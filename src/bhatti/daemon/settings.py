@@ -63,10 +63,24 @@ class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ready_pool: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
 
 
+Rate = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
+"""So many in a second; 0 is without a limit."""
+
+
 class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Firecracker engine. What has the name of a setting of QEMU's means the same."""
+    """The Firecracker engine. What has the name of a setting of QEMU's means the same.
+
+    The limits are of each drive that a sandbox can write, and of its network in each direction; 0 is without a limit.
+    With `metrics`, Firecracker writes its own once a minute to `firecracker.metrics` in the machine's directory.
+    """
 
     binary: str = ""
+    log_level: Literal["off", "error", "warning", "info", "debug", "trace"] = "error"
+    metrics: bool = False
+    disk_mib_per_s: Rate = 0
+    disk_ops_per_s: Rate = 0
+    net_mib_per_s: Rate = 0
+    net_packets_per_s: Rate = 0
     bridge_name: str = ""
     subnet: str = ""
     boot_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0

@@ -8,6 +8,7 @@ import hashlib
 from pathlib import Path
 
 from bhatti.engines.firecracker import api_types as types
+from bhatti.engines.firecracker.settings import Limits
 from bhatti.engines.qemu.command import Hardware, TapCard
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.net.instance import instance_of
@@ -33,12 +34,15 @@ def instance_name(files: MachineFiles) -> str:
     return name_prefix(files.directory.parent.parent) + digest[:NAME_DIGITS]
 
 
-def command_line(binary: str, files: MachineFiles, *, socket: str, log: Path) -> list[str]:
-    """Return the program and its arguments."""
+def command_line(
+    binary: str, files: MachineFiles, *, socket: str, log: Path, level: str = "error", metrics: Path | None = None
+) -> list[str]:
+    """Return the program and its arguments; logs and `metrics` are files that are there already."""
     return [
         *(ENV, "-C", str(files.directory)),
         *(binary, "--id", instance_name(files)),
-        *("--api-sock", socket, "--log-path", str(log), "--level", "Error"),
+        *("--api-sock", socket, "--log-path", str(log), "--level", level.capitalize()),
+        *(() if metrics is None else ("--metrics-path", str(metrics))),
         # Devices on PCI: faster than memory-mapped ones, and Debian's kernel finds them without being told.
         "--enable-pci",
     ]
@@ -70,8 +74,20 @@ def machine_configuration(hardware: Hardware) -> types.MachineConfiguration:
     )
 
 
-def drives(hardware: Hardware) -> list[types.Drive]:
-    """Return the drives in the guest's order."""
+def rate_limiter(bytes_per_s: int, operations_per_s: int) -> types.RateLimiter | None:
+    """Return the bounds, 0 being none; None if there is neither. A second's worth may be moved at once."""
+    if not bytes_per_s and not operations_per_s:
+        return None
+    return types.RateLimiter(bandwidth=_bucket(bytes_per_s), ops=_bucket(operations_per_s))
+
+
+def _bucket(per_s: int) -> types.TokenBucket | None:
+    return types.TokenBucket(size=per_s, refill_time=1000) if per_s else None
+
+
+def drives(hardware: Hardware, limits: Limits) -> list[types.Drive]:
+    """Return the drives in the guest's order. What all share is not limited: nobody can fill a disk by reading it."""
+    limiter = rate_limiter(limits.disk_mib_per_s << 20, limits.disk_ops_per_s)
     return [
         types.Drive(
             drive_id=drive_name(index),
@@ -80,15 +96,19 @@ def drives(hardware: Hardware) -> list[types.Drive]:
             is_root_device=False,
             # What a guest was told to be on the disk is on it.
             cache_type="Unsafe" if drive.read_only else "Writeback",
+            rate_limiter=None if drive.read_only else limiter,
         )
         for index, drive in enumerate(hardware.drives)
         if drive.path is not None
     ]
 
 
-def network_interface(card: TapCard) -> types.NetworkInterface:
-    """Return the network card."""
-    return types.NetworkInterface(iface_id=CARD, host_dev_name=card.tap, guest_mac=card.mac)
+def network_interface(card: TapCard, limits: Limits) -> types.NetworkInterface:
+    """Return the network card, what it takes and what it gives limited alike."""
+    limiter = rate_limiter(limits.net_mib_per_s << 20, limits.net_packets_per_s)
+    return types.NetworkInterface(
+        iface_id=CARD, host_dev_name=card.tap, guest_mac=card.mac, rx_rate_limiter=limiter, tx_rate_limiter=limiter
+    )
 
 
 def snapshot_load(card: TapCard, *, state: str, memory: str) -> types.SnapshotLoad:

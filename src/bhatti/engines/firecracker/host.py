@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import msgspec
+
 from bhatti.engines.firecracker.kvm import OTHERWISE, need_kvm
+from bhatti.engines.firecracker.settings import FirecrackerSettings
 from bhatti.engines.firecracker.version import find_firecracker
 from bhatti.engines.qemu import network
 from bhatti.engines.qemu.host import QemuHost
@@ -16,10 +19,11 @@ MACHINE = "pci"
 
 
 def open_host(settings: QemuSettings) -> QemuHost:
-    """Look at the host; blocks for a moment.
+    """Look at the host, with `FirecrackerSettings`; blocks for a moment.
 
     Raises `MissingDependency`: like `find_firecracker`, and like `need_kvm`, and with the code `bridge-impossible`.
     """
+    assert isinstance(settings, FirecrackerSettings)
     program = find_firecracker(settings.binary)
     verdict = need_kvm(program.path, program.version, settings.state_dir)
     try:
@@ -39,4 +43,5 @@ def open_host(settings: QemuSettings) -> QemuHost:
         boot_id=host_boot_id(),
         engine="firecracker",
         machine=MACHINE,
+        devices=msgspec.json.encode(settings.limits).decode(),
     )

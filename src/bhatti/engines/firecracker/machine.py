@@ -17,6 +17,7 @@ from bhatti.engines.base import CauseOfDeath, Machine
 from bhatti.engines.firecracker import api_types as types
 from bhatti.engines.firecracker import command
 from bhatti.engines.firecracker.api import FirecrackerApi
+from bhatti.engines.firecracker.settings import FirecrackerSettings
 from bhatti.engines.qemu import console, death
 from bhatti.engines.qemu.command import Hardware, TapCard
 from bhatti.engines.qemu.files import MachineFiles
@@ -31,6 +32,7 @@ from bhatti.model.sandbox import Temperature
 
 SOCKET = "api.sock"
 LOG = "firecracker.log"
+METRICS = "firecracker.metrics"
 PROBE_SOCKET = "probe.sock"
 
 OFF_POLL_S = 0.05
@@ -45,6 +47,12 @@ class FirecrackerMachine(QemuMachine):
     @property
     def _api(self) -> FirecrackerApi:
         return FirecrackerApi(self.files.directory / SOCKET)
+
+    @property
+    def _settings(self) -> FirecrackerSettings:
+        settings = self._host.settings
+        assert isinstance(settings, FirecrackerSettings)
+        return settings
 
     @property
     def _log(self) -> Path:
@@ -79,16 +87,23 @@ class FirecrackerMachine(QemuMachine):
         assert isinstance(hardware.card, TapCard)
         await api.boot_source(command.boot_source(hardware))
         await api.machine_config(command.machine_configuration(hardware))
-        for drive in command.drives(hardware):
+        for drive in command.drives(hardware, self._settings.limits):
             await api.drive(drive)
-        await api.network_interface(command.network_interface(hardware.card))
+        await api.network_interface(command.network_interface(hardware.card, self._settings.limits))
         await api.entropy(types.EntropyDevice())
 
     async def _spawn(self, socket: str, output: Path, log: Path) -> VmProcess:
         await anyio.Path(self.files.directory / socket).unlink(missing_ok=True)
         # It opens its log and does not make it.
         await anyio.Path(log).touch(mode=0o600)
-        line = command.command_line(self._host.binary, self.files, socket=socket, log=log)
+        metrics = self.files.directory / METRICS if self._settings.metrics and socket == SOCKET else None
+        if metrics is not None:
+            # Begun anew with each process, as it grows by some MB a day.
+            await anyio.Path(metrics).unlink(missing_ok=True)
+            await anyio.Path(metrics).touch(mode=0o600)
+        line = command.command_line(
+            self._host.binary, self.files, socket=socket, log=log, level=self._settings.log_level, metrics=metrics
+        )
         return await VmProcess.spawn(line, log=output)
 
     async def _run(self) -> None:

@@ -67,6 +67,7 @@ class GoldenSnapshots:
             "cpus": spec.cpus,
             "memory_mib": spec.memory_mib,
             "disk_mib": spec.disk_mib,
+            "devices": self._host.devices,
         }
         return hashlib.sha256(msgspec.json.encode(shape, order="sorted")).hexdigest()[:KEY_DIGITS]
 

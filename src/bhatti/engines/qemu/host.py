@@ -13,6 +13,7 @@ class QemuHost:
     """The host as the engine found it when it was entered.
 
     `engine` and `machine` say, in snapshots, what made them; an empty `machine` is the one that QEMU is told to be.
+    `devices` is what was set about a machine's devices, which its snapshots keep: a fork has what its mold was given.
     """
 
     settings: QemuSettings
@@ -24,6 +25,7 @@ class QemuHost:
     boot_id: str
     engine: str = "qemu"
     machine: str = ""
+    devices: str = ""
 
 
 def open_host(settings: QemuSettings) -> QemuHost:

@@ -7,6 +7,7 @@ from bhatti.daemon import engine
 from bhatti.daemon.settings import Settings, load
 from bhatti.engines.docker.engine import DockerEngine
 from bhatti.engines.firecracker.engine import FirecrackerEngine
+from bhatti.engines.firecracker.settings import Limits
 from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.errors import InvalidRequest
 
@@ -47,6 +48,21 @@ def test_firecracker_is_opened_with_its_own_settings() -> None:
     assert isinstance(opened, FirecrackerEngine)
     assert (opened.settings.binary, str(opened.settings.subnet)) == ("/opt/fc", "10.9.0.0/24")
     assert not opened.settings.fork
+
+
+def test_what_firecracker_may_do_is_set_by_name() -> None:
+    flags = ("log_level=debug", "metrics=true", "disk_mib_per_s=1", "disk_ops_per_s=2", "net_mib_per_s=3")
+    opened = engine.open_engine(settings("firecracker", *(f"firecracker.{flag}" for flag in flags)))
+    chosen = opened.settings  # type: ignore[attr-defined]  # of FirecrackerEngine
+    assert (chosen.log_level, chosen.metrics) == ("debug", True)
+    assert chosen.limits == Limits(disk_mib_per_s=1, disk_ops_per_s=2, net_mib_per_s=3)
+
+
+@pytest.mark.parametrize("flag", ["log_level=loud", "metrics=maybe", "disk_mib_per_s=-1", "net_packets_per_s=many"])
+def test_what_firecracker_cannot_be_set_to_is_refused_by_name(flag: str) -> None:
+    with pytest.raises(InvalidRequest, match=rf"firecracker\.{flag.partition('=')[0]}") as caught:
+        settings("firecracker", f"firecracker.{flag}")
+    assert caught.value.code == "bad-setting"
 
 
 @pytest.mark.parametrize(("flag", "wanted"), [("qemu.fork=false", False), ("qemu.fork=true", True)])

@@ -5,6 +5,7 @@ import pytest
 from bhatti.daemon import engine_choice
 from bhatti.daemon.settings import Settings, load
 from bhatti.engines.base import Finding
+from bhatti.errors import Conflict
 
 GOOD = [Finding(name="firecracker", level="ok", detail="1.16.1"), Finding(name="kvm", level="ok", detail="ran")]
 BAD = [GOOD[0], Finding(name="kvm", level="failed", detail="the guest failed")]
@@ -33,3 +34,20 @@ def test_sandboxes_keep_their_engine_whatever_is_installed(settings: Settings, t
     assert str(tmp_path) in choice.reason
     (tmp_path / "sandboxes" / "s1").rmdir()
     assert engine_choice.choose(settings, BAD).engine == "qemu"
+
+
+def test_an_engine_is_refused_where_the_sandboxes_are_those_of_another(settings: Settings, tmp_path: Path) -> None:
+    engine_choice.record(settings, "firecracker")
+    engine_choice.check(settings, "qemu")
+    (tmp_path / "sandboxes" / "s1").mkdir(parents=True)
+    engine_choice.check(settings, "firecracker")
+    with pytest.raises(Conflict, match="those of the engine firecracker, and engine qemu was chosen") as refusal:
+        engine_choice.check(settings, "qemu")
+    assert refusal.value.code == "other-engine"
+    assert "set engine = firecracker" in str(refusal.value.hint)
+
+
+def test_sandboxes_from_before_there_was_a_choice_are_anybodys(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "sandboxes" / "s1").mkdir(parents=True)
+    for engine in ("qemu", "docker"):
+        engine_choice.check(settings, engine)

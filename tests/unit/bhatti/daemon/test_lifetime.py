@@ -12,6 +12,7 @@ from anyio import to_thread
 from tests.engines.local import LocalEngine
 from tests.serving import settings_in
 
+from bhatti.daemon import engine_choice
 from bhatti.daemon.lifetime import held, live
 from bhatti.daemon.lock import holder
 from bhatti.daemon.settings import Settings
@@ -124,6 +125,18 @@ async def test_an_engine_that_lacks_something_ends_the_start_and_leaves_nothing(
     error = await refused(settings)
     assert (error.code, error.hint) == ("qemu-missing", "apt install qemu")
     assert not settings.socket.exists()
+    assert holder(settings.lock) is None
+
+
+async def test_an_engine_that_did_not_make_the_sandboxes_ends_the_start_and_touches_none(directory: Path) -> None:
+    settings = settings_in(directory)
+    async with living(settings):
+        await ask(settings)
+    (Path(settings.state_dir) / "sandboxes" / "s1").mkdir(parents=True)
+    engine_choice.record(settings, "qemu")
+    error = await refused(settings)
+    assert error.code == "other-engine"
+    assert (Path(settings.state_dir) / "engine").read_text() == "qemu\n"
     assert holder(settings.lock) is None
 
 

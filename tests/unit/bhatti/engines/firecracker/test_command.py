@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from bhatti.engines.firecracker import api_types as types
 from bhatti.engines.firecracker import command
+from bhatti.engines.firecracker.settings import Limits
 from bhatti.engines.qemu.command import Drive, Hardware, TapCard
 from bhatti.engines.qemu.files import MachineFiles
 
 CARD = TapCard("bht0", "06:b4:0a:00:02:0f")
+FREE = Limits()
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def test_it_works_in_the_machines_own_directory() -> None:
 
 
 def test_what_a_snapshot_names_are_names_in_that_directory(machine: Hardware) -> None:
-    drives = command.drives(machine)
+    drives = command.drives(machine, FREE)
     assert [drive.path_on_host for drive in drives] == ["vda", "vdb"]
     assert command.links(machine) == {"vda": machine.drives[0].path, "vdb": machine.drives[1].path}
     load = command.snapshot_load(CARD, state=command.STATE, memory=command.MEMORY)
@@ -56,12 +59,12 @@ def test_what_a_snapshot_names_are_names_in_that_directory(machine: Hardware) ->
 
 
 def test_only_drives_that_can_be_written_are_flushed(machine: Hardware) -> None:
-    drives = command.drives(machine)
+    drives = command.drives(machine, FREE)
     assert [(drive.is_read_only, drive.cache_type) for drive in drives] == [(True, "Unsafe"), (False, "Writeback")]
 
 
 def test_empty_slots_are_no_drives(machine: Hardware) -> None:
-    assert len(command.drives(machine.with_slots())) == 2
+    assert len(command.drives(machine.with_slots(), FREE)) == 2
     assert len(command.links(machine.with_slots())) == 2
 
 
@@ -73,7 +76,7 @@ def test_changes_of_memory_are_counted_from_the_start(machine: Hardware) -> None
 
 
 def test_the_card_is_on_the_tap_that_there_is_now(machine: Hardware) -> None:
-    assert command.network_interface(CARD).host_dev_name == "bht0"
+    assert command.network_interface(CARD, FREE).host_dev_name == "bht0"
     (override,) = command.snapshot_load(TapCard("bht1", CARD.mac), state="state", memory="ram").network_overrides
     assert (override.iface_id, override.host_dev_name) == (command.CARD, "bht1")
 
@@ -82,3 +85,25 @@ def test_the_kernel_boots_with_its_arguments(machine: Hardware) -> None:
     source = command.boot_source(machine)
     assert source.boot_args == machine.kernel_arguments
     assert (source.kernel_image_path, source.initrd_path) == (str(machine.kernel), str(machine.initramfs))
+
+
+def test_drives_that_can_be_written_are_limited_and_only_as_far_as_is_said(machine: Hardware) -> None:
+    base, layer = command.drives(machine, Limits(disk_mib_per_s=10, net_mib_per_s=5))
+    assert base.rate_limiter is None
+    assert layer.rate_limiter == types.RateLimiter(bandwidth=types.TokenBucket(size=10 << 20, refill_time=1000))
+    assert [drive.rate_limiter for drive in command.drives(machine, FREE)] == [None, None]
+
+
+def test_the_network_is_limited_in_both_directions() -> None:
+    card = command.network_interface(CARD, Limits(disk_ops_per_s=7, net_packets_per_s=100))
+    limiter = types.RateLimiter(ops=types.TokenBucket(size=100, refill_time=1000))
+    assert (card.rx_rate_limiter, card.tx_rate_limiter) == (limiter, limiter)
+    assert command.network_interface(CARD, FREE).rx_rate_limiter is None
+
+
+def test_it_logs_and_counts_where_it_is_told() -> None:
+    files = MachineFiles(Path("/m"))
+    line = command.command_line("fc", files, socket="s", log=files.log, level="debug", metrics=Path("/m/metrics"))
+    assert line[line.index("--level") + 1] == "Debug"
+    assert line[line.index("--metrics-path") + 1] == "/m/metrics"
+    assert "--metrics-path" not in command.command_line("fc", files, socket="s", log=files.log)

@@ -1,10 +1,11 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 from tests.firecracker import need_working_firecracker
 
 from bhatti.engines.firecracker import host
-from bhatti.engines.firecracker.settings import FirecrackerSettings
+from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits
 from bhatti.engines.qemu import accelerator, network
 from bhatti.engines.qemu.snapshot import maker_of
 from bhatti.errors import MissingDependency
@@ -34,6 +35,8 @@ def test_a_host_is_known_by_its_program_its_kvm_and_its_network(
     assert settings.sandboxes_dir.stat().st_mode & 0o777 == 0o700
     maker = maker_of(found)
     assert (maker.engine, maker.machine, maker.version) == ("firecracker", "pci", "1.16.1")
+    limited = host.open_host(dataclasses.replace(settings, limits=Limits(disk_ops_per_s=1)))
+    assert limited.devices != found.devices
 
 
 def test_without_a_bridge_there_is_no_firecracker(

@@ -1,8 +1,9 @@
 """The host's side of a machine, with the real Firecracker and without a guest; guests are in tests/conformance."""
 
+import dataclasses
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from tests.unit.bhatti.engines.qemu.stub import SPEC, StubImages
 
 from bhatti.engines.firecracker import command, machine
 from bhatti.engines.firecracker.machine import FirecrackerMachine
-from bhatti.engines.firecracker.settings import FirecrackerSettings
-from bhatti.engines.qemu import network
+from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits
+from bhatti.engines.qemu import network, probe_guest
 from bhatti.engines.qemu.accelerator import Verdict
 from bhatti.engines.qemu.command import Drive, Hardware, TapCard
 from bhatti.engines.qemu.host import QemuHost
@@ -20,6 +21,9 @@ from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.record import host_boot_id, read_record
 from bhatti.errors import EngineFailure
 from bhatti.model.sandbox import Status, Temperature
+from bhatti.net.abilities import bridge_ability
+from bhatti.net.instance import instance_of
+from bhatti.net.tap import create_tap, delete_tap
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +32,16 @@ CARD = TapCard("bhatti-no-tap", "06:b4:0a:00:02:0f")
 
 @pytest.fixture
 def host(firecracker: str, tmp_path: Path) -> QemuHost:
-    settings = FirecrackerSettings(state_dir=tmp_path, images_dir=tmp_path, binary=firecracker, network="user")
+    # Everything that can be asked for is, so that each test sees the real one take it.
+    settings = FirecrackerSettings(
+        state_dir=tmp_path,
+        images_dir=tmp_path,
+        binary=firecracker,
+        network="user",
+        log_level="debug",
+        metrics=True,
+        limits=Limits(disk_mib_per_s=100, disk_ops_per_s=1000, net_mib_per_s=100, net_packets_per_s=10000),
+    )
     settings.sandboxes_dir.mkdir()
     return QemuHost(
         settings=settings,
@@ -51,6 +64,16 @@ async def made(host: QemuHost) -> AsyncIterator[FirecrackerMachine]:
     await found.remove()
     assert processes_with(command.name_prefix(host.settings.state_dir)) == []
     assert list(host.settings.sandboxes_dir.iterdir()) == []
+
+
+@pytest.fixture
+def own_tap(tmp_path: Path) -> Iterator[TapCard]:
+    """A card on a tap of this test's own."""
+    instance = instance_of(tmp_path)
+    if not bridge_ability().able:
+        pytest.skip(f"needs a tap: {bridge_ability().reason}")
+    yield TapCard(create_tap(instance, "s1"), CARD.mac)
+    delete_tap(instance, "s1")
 
 
 def hardware(made: FirecrackerMachine, *, incoming: bool) -> Hardware:
@@ -97,6 +120,18 @@ async def test_a_machine_whose_image_is_gone_is_refused_before_it_boots(made: Fi
     made._host.images.boot_files("stub").base.unlink()
     with pytest.raises(EngineFailure, match="refused PUT /drives/vda"):
         await made._launch(wanted, IPv4Address("10.0.2.15"))
+
+
+async def test_a_machine_is_described_with_all_that_can_be_asked_for(
+    made: FirecrackerMachine, own_tap: TapCard
+) -> None:
+    wanted = dataclasses.replace(hardware(made, incoming=False), card=own_tap)
+    wanted.kernel.write_bytes(probe_guest.elf())
+    await made._launch(wanted, IPv4Address("10.0.2.15"))
+    assert (await made._api.info()).state == "Not started"
+    assert (made.files.directory / machine.METRICS).stat().st_mode & 0o777 == 0o600
+    # Refusals and answers are on a higher level than what it says by itself.
+    assert "network-interfaces" in made._log.read_text()
 
 
 async def test_a_process_that_dies_while_it_is_told_is_said_to_be_dead(made: FirecrackerMachine) -> None:

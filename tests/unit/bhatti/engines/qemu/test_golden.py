@@ -145,6 +145,11 @@ async def test_each_shape_has_its_own(golden: GoldenSnapshots, change: dict[str,
     assert golden.key(msgspec.structs.replace(SPEC, **change)) != golden.key(SPEC)
 
 
+async def test_those_of_other_devices_are_others(golden: GoldenSnapshots, host: QemuHost, maker: Maker) -> None:
+    other = GoldenSnapshots(dataclasses.replace(host, devices="limited"), maker)
+    assert other.key(SPEC) != golden.key(SPEC)
+
+
 async def test_one_that_is_outdated_goes_when_its_successor_comes(
     golden: GoldenSnapshots, host: QemuHost, settings: QemuSettings
 ) -> None:
