@@ -67,11 +67,16 @@ class Creating(Backend):
         repeat: Repeat | None = None,
     ) -> types.Sandbox:
         """See `Backend`."""
+        return await self._once(caller, repeat, lambda: self._create(request, on_stage, caller, repeat))
+
+    async def _create(
+        self, request: types.SandboxCreate, on_stage: StageCallback, caller: Caller, repeat: Repeat | None
+    ) -> types.Sandbox:
         _, engine = self._serving()
         request, template_id = await self._templates.filled(request, caller, engine.name)
         if request.source is not None:
             source = self._catalogue.find(request.source, caller)
-            return await self.fork(source.id, forks.fork_of(request, source.spec), on_stage, caller, repeat)
+            return await self._fork(source.id, forks.fork_of(request, source.spec), on_stage, caller, repeat)
         host = await to_thread.run_sync(admission.look_at_host, Path(self.settings.state_dir))
         spec = admission.admit(request, self.settings, host, caller.owner)
         wanted = led(attachments.wanted(request), caller.owner)
@@ -93,6 +98,11 @@ class Creating(Backend):
         repeat: Repeat | None = None,
     ) -> types.Sandbox:
         """See `Backend`."""
+        return await self._once(caller, repeat, lambda: self._fork(ref, request, on_stage, caller, repeat))
+
+    async def _fork(
+        self, ref: str, request: types.SandboxFork, on_stage: StageCallback, caller: Caller, repeat: Repeat | None
+    ) -> types.Sandbox:
         _, engine = self._serving()
         source = self._catalogue.find(ref)
         uses = source.origin.secrets if request.secrets is None else secret_uses.checked(request.secrets)
@@ -118,22 +128,33 @@ class Creating(Backend):
         _, engine = self._serving()
         space = await self._volumes.look() if wanted.sizes_mib else None
         record = new(spec, owner=caller.owner, engine=engine.name, preferences=preferences, origin=origin)
-        if (earlier := await self._earlier(record)) is not None:
-            return await self.sandbox(earlier.id)
-        with self._once(record), in_words_of(caller.owner):
+        with in_words_of(caller.owner):
             # Before the first await of the order: two requests for one name or volume meet here, not in the engine.
             self._catalogue.reserve(record)
             self._volumes.claim(record, wanted, space)
             machine = await self._orders.run(lambda: self._making.create(record, work), undo_when_left=True)
         return self._answer(self._catalogue.find(record.id), machine)
 
-    async def _earlier(self, record: Record) -> Record | None:
-        """Return the sandbox that was made for the same request, when that is over; None if there is none."""
-        repeat = record.origin.repeat
+    async def _once(
+        self, caller: Caller, repeat: Repeat | None, make: Callable[[], Awaitable[types.Sandbox]]
+    ) -> types.Sandbox:
+        """Make a sandbox, unless the same request has made one: then that is the answer, once it is over.
+
+        Asked before anything that the request names is looked at: what made the first one may be gone meanwhile.
+        """
+        self._serving()
         if repeat is None:
-            return None
-        await self.claims.free(_key(record))
-        for other in self._catalogue.owned(record.owner):
+            return await make()
+        key = f"key:{caller.owner}/{repeat.key}"
+        await self.claims.free(key)
+        if (earlier := self._earlier(caller.owner, repeat)) is not None:
+            return await self.sandbox(earlier.id)
+        with self.claims.hold(key, "create"):
+            return await make()
+
+    def _earlier(self, owner: str, repeat: Repeat) -> Record | None:
+        """Return the owner's sandbox that was made for the same request; None if there is none."""
+        for other in self._catalogue.owned(owner):
             if other.origin.repeat is None or other.origin.repeat.key != repeat.key:
                 continue
             if other.origin.repeat != repeat:
@@ -144,12 +165,3 @@ class Creating(Backend):
                 )
             return other
         return None
-
-    def _once(self, record: Record) -> contextlib.AbstractContextManager[None]:
-        """Keep other requests with the same key waiting."""
-        return contextlib.nullcontext() if record.origin.repeat is None else self.claims.hold(_key(record), "create")
-
-
-def _key(record: Record) -> str:
-    repeat = record.origin.repeat
-    return "" if repeat is None else f"key:{record.owner}/{repeat.key}"

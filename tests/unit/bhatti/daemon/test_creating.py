@@ -72,6 +72,30 @@ async def test_what_failed_is_tried_anew_and_what_was_destroyed_is_made_anew(ser
     assert second["id"] != first["id"]
 
 
+async def test_a_repeated_request_is_answered_when_its_template_and_its_secret_have_gone(served: Served) -> None:
+    async with served.http.post("/secrets", json={"name": "token", "value": "s3cr3t"}) as response:
+        assert response.status == 201
+    async with served.http.post("/templates", json={"name": "agent", "secrets": ["token"]}) as response:
+        assert response.status == 201
+    _, first = await ask(served.http, "k-1", name="one", template="agent")
+    for path in ("/templates/agent", "/secrets/token"):
+        async with served.http.delete(path) as response:
+            assert response.status == 200
+    assert (await ask(served.http, None, name="two", template="agent"))[0] == 404
+    status, again = await ask(served.http, "k-1", name="one", template="agent")
+    assert (status, again["id"]) == (201, first["id"])
+
+
+async def test_a_repeated_fork_is_answered_when_its_source_has_gone(served: Served) -> None:
+    await ask(served.http, None, name="one")
+    fork = {"from": "one", "name": "two"}
+    _, first = await ask(served.http, "k-1", **fork)
+    async with served.http.delete("/sandboxes/one") as response:
+        assert response.status == 200
+    status, again = await ask(served.http, "k-1", **fork)
+    assert (status, again["id"]) == (201, first["id"])
+
+
 async def test_keys_of_different_users_have_nothing_to_do_with_each_other(served: Served) -> None:
     async with served.caller(await served.user("anna")) as anna, served.caller(await served.user("bert")) as bert:
         hers = await ask(anna, "k-1", name="one")
