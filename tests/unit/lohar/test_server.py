@@ -26,7 +26,8 @@ def test_an_agent_that_is_told_to_stop_ends_what_it_has_started() -> None:
         from lohar.server import serve
         from lohar.wire.frames import FrameType, encode
 
-        path = tempfile.mkdtemp() + "/control"
+        folder = tempfile.TemporaryDirectory()
+        path = f"{folder.name}/control"
         control, forward = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
         control.bind(path)
         control.listen()
@@ -45,7 +46,8 @@ def test_an_agent_that_is_told_to_stop_ends_what_it_has_started() -> None:
 
         threading.Thread(target=ask, daemon=True).start()
         began = time.monotonic()
-        serve(AgentConfig(), [control], [forward])
+        with folder:
+            serve(AgentConfig(), [control], [forward])
         print("served", [stat.name for stat in processes() if stat.parent == os.getpid()])
         """
     )
@@ -59,20 +61,19 @@ def test_the_start_up_script_runs_and_readiness_is_told() -> None:
         from lohar.config import AgentConfig
         from lohar.server import serve
 
-        folder = tempfile.mkdtemp()
-        sockets = []
-        for name in ("control", "forward"):
-            sock = socket.socket(socket.AF_UNIX)
-            sock.bind(f"{folder}/{name}")
-            sock.listen()
-            sockets.append([sock])
-
         def ready() -> None:
             print("ready", flush=True)
 
-        script = f"echo made > {folder}/mark; kill -TERM {os.getpid()}"
-        serve(AgentConfig(init=script), *sockets, ready=ready)
-        print(open(f"{folder}/mark").read(), end="")
+        with tempfile.TemporaryDirectory() as folder:
+            sockets = []
+            for name in ("control", "forward"):
+                sock = socket.socket(socket.AF_UNIX)
+                sock.bind(f"{folder}/{name}")
+                sock.listen()
+                sockets.append([sock])
+            script = f"echo made > {folder}/mark; kill -TERM {os.getpid()}"
+            serve(AgentConfig(init=script), *sockets, ready=ready)
+            print(open(f"{folder}/mark").read(), end="")
         """
     )
     assert output == "ready\nmade\n"
