@@ -26,6 +26,18 @@ class Done:
 Bhatti = Callable[..., Done]
 
 
+def ended(capfd: pytest.CaptureFixture[str], *arguments: str) -> Done:
+    """Run the command line in this process, to its end."""
+    capfd.readouterr()
+    try:
+        code = run(list(arguments))
+    except BaseException as error:
+        code = report(error, as_json="--json" in arguments)
+    out, err = capfd.readouterr()
+    assert "Traceback" not in err
+    return Done(code, out, err)
+
+
 @pytest.fixture(scope="session")
 def served() -> Iterator[Daemon]:
     """A daemon in a process of its own, which listens on TCP too, with one sandbox, called `one`."""
@@ -51,17 +63,7 @@ def bhatti(
         if name.startswith("BHATTI_"):
             monkeypatch.setenv(name, value)
 
-    def call(*arguments: str) -> Done:
-        capfd.readouterr()
-        try:
-            code = run(list(arguments))
-        except BaseException as error:
-            code = report(error, as_json="--json" in arguments)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Done(code, out, err)
-
-    return call
+    return lambda *arguments: ended(capfd, *arguments)
 
 
 @dataclass(frozen=True)

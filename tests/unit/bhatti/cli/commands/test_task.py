@@ -4,12 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from anyio import to_thread
 from tests.serving import Served, serving, short_directory
-from tests.unit.bhatti.cli.conftest import Done
+from tests.unit.bhatti.cli.conftest import Done, ended
 from tests.unit.bhatti.daemon.test_builds import Store
 from tests.unit.bhatti.daemon.test_tasks import IMAGE, STEP, Steps
 
-from bhatti.cli.failures import report
-from bhatti.cli.main import run
 from bhatti.daemon import builds
 from bhatti.daemon.builds import RecordedImages
 from bhatti.errors import OutOfSpace
@@ -34,18 +32,8 @@ def bhatti(
     """Run the command line in a thread, against that daemon."""
     monkeypatch.setenv("BHATTI_URL", str(own.endpoint))
 
-    def call(*arguments: str) -> Done:
-        capfd.readouterr()
-        try:
-            code = run(list(arguments))
-        except BaseException as error:
-            code = report(error, as_json="--json" in arguments)
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return Done(code, out, err)
-
     async def called(*arguments: str) -> Done:
-        return await to_thread.run_sync(lambda: call(*arguments))
+        return await to_thread.run_sync(lambda: ended(capfd, *arguments))
 
     return called
 
