@@ -8,20 +8,10 @@ import types
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from tests.daemons import Daemon
 
 from bhatti import AsyncSandbox
 
 Examples = Callable[[type], Awaitable[int]]
-
-
-@pytest.fixture
-def address(served: Daemon, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where the daemon is; the environment says so too."""
-    for name in ("BHATTI_API_KEY", "BHATTI_STATE_DIR", "BHATTI_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BHATTI_URL", str(served.endpoint))
-    return str(served.endpoint)
 
 
 @pytest.fixture

@@ -2,18 +2,8 @@ import doctest
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.daemons import Daemon
 
 from bhatti import Sandbox
-
-
-@pytest.fixture
-def address(served: Daemon, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where the daemon is; the environment says so too."""
-    for name in ("BHATTI_API_KEY", "BHATTI_STATE_DIR", "BHATTI_RUNTIME_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("BHATTI_URL", str(served.endpoint))
-    return str(served.endpoint)
 
 
 @pytest.fixture
