@@ -1,6 +1,5 @@
 """`AsyncSandbox` is `Sandbox`, awaited: every public name, signature and summary of the one is in the other."""
 
-import datetime
 import importlib
 import inspect
 import pkgutil
@@ -11,8 +10,7 @@ import pytest
 
 import bhatti.sdk.sync
 from bhatti import AsyncSandbox, Sandbox
-from bhatti.model.sandbox import Status, Temperature
-from bhatti.operations import types
+from bhatti.operations.examples import SANDBOX
 from bhatti.sdk.aio.driver import Driver as AsyncDriver
 from bhatti.sdk.duplex import Duplex
 from bhatti.sdk.endpoint import Endpoint
@@ -26,20 +24,6 @@ AWAITED = {
     "__aiter__": "__iter__",
     "__anext__": "__next__",
 }
-
-INFO = types.Sandbox(
-    id="s1",
-    name="one",
-    status=Status.RUNNING,
-    thermal=Temperature.HOT,
-    image="base",
-    cpus=1,
-    memory_mb=1,
-    disk_size_mb=1,
-    created_at=datetime.datetime.now(datetime.UTC),
-    engine="local",
-    engine_id="x",
-)
 
 
 def plain(text: object) -> str:
@@ -122,8 +106,8 @@ def test_the_same_signature_and_summary(kind: str, name: str) -> None:
 
 def test_the_same_parts() -> None:
     endpoint = Endpoint(path="/nowhere")
-    first = vars(Sandbox(Driver(endpoint), INFO, owned=False))
-    second = vars(AsyncSandbox(AsyncDriver(endpoint), INFO, owned=False))
+    first = vars(Sandbox(Driver(endpoint), SANDBOX, owned=False))
+    second = vars(AsyncSandbox(AsyncDriver(endpoint), SANDBOX, owned=False))
     public = {name: plain(type(part)) for name, part in first.items() if not name.startswith("_")}
     assert {"files", "sessions", "ports"} <= set(public)
     assert {name: plain(type(part)) for name, part in second.items() if not name.startswith("_")} == public

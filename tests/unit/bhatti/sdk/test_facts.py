@@ -1,6 +1,5 @@
-from tests.unit.bhatti.sdk.test_flows import INFO
-
 from bhatti.operations import types
+from bhatti.operations.examples import SANDBOX
 from bhatti.sdk.facts import CommandFacts, SandboxFacts, TerminalFacts
 from bhatti.sdk.flows import Flows
 from bhatti.sdk.talks import CommandTalk, TerminalTalk
@@ -9,7 +8,7 @@ from bhatti.sdk.websocket import BINARY, TEXT
 
 class Known(SandboxFacts):
     def __init__(self) -> None:
-        self._flows = Flows(INFO)
+        self._flows = Flows(SANDBOX)
 
 
 class Told(CommandFacts):
@@ -24,8 +23,8 @@ class Shown(TerminalFacts):
 
 def test_a_sandbox_says_which_it_is() -> None:
     known = Known()
-    assert (known.id, known.name, known.info) == ("s1", "one", INFO)
-    assert repr(known) == "<Known one (running)>"
+    assert (known.id, known.name, known.info) == ("3f9a1c7e5b20", "agent-1", SANDBOX)
+    assert repr(known) == "<Known agent-1 (running)>"
 
 
 def test_a_command_says_how_it_ended() -> None:

@@ -1,29 +1,16 @@
 """Flows against a daemon are in sync/; here is what no honest daemon answers."""
 
-import datetime
 from pathlib import Path
 
 import pytest
 
 from bhatti.errors import InvalidRequest
-from bhatti.model.sandbox import Status, Temperature
 from bhatti.operations import types
+from bhatti.operations.examples import SANDBOX
 from bhatti.sdk.flows import Flows, exec_request, injected
 from bhatti.sdk.steps import Exchange, Local, Reply, Steps
 
-INFO = types.Sandbox(
-    id="s1",
-    name="one",
-    status=Status.RUNNING,
-    thermal=Temperature.HOT,
-    image="base",
-    cpus=1,
-    memory_mb=1,
-    disk_size_mb=1,
-    created_at=datetime.datetime.now(datetime.UTC),
-    engine="local",
-    engine_id="x",
-)
+AT = f"/sandboxes/{SANDBOX.id}"
 
 
 def answered(steps: Steps[None], *headers: dict[str, str]) -> list[Exchange]:
@@ -51,7 +38,7 @@ def told(*, is_dir: bool) -> dict[str, str]:
 
 @pytest.mark.parametrize("is_dir", [True, False])
 def test_a_directory_comes_as_one_archive_and_a_file_as_it_is(is_dir: bool) -> None:
-    asked = answered(Flows(INFO).download("/x", "/nowhere"), told(is_dir=is_dir), {})
+    asked = answered(Flows(SANDBOX).download("/x", "/nowhere"), told(is_dir=is_dir), {})
     assert [step.method for step in asked] == ["HEAD", "GET"]
     assert (asked[1].sink, asked[1].tree) == ("/nowhere", is_dir)
     assert ("/files/archive?" in asked[1].target) is is_dir
@@ -60,27 +47,27 @@ def test_a_directory_comes_as_one_archive_and_a_file_as_it_is(is_dir: bool) -> N
 def test_a_directory_goes_as_one_archive_and_a_file_with_its_mode(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "file").chmod(0o751)
-    (step,) = answered(Flows(INFO).upload(str(tmp_path), "/x"), {})
-    assert (step.source, step.tree, step.target) == (str(tmp_path), True, "/sandboxes/s1/files/archive?path=/x")
-    (step,) = answered(Flows(INFO).upload(f"{tmp_path}/file", "/x"), {})
-    assert (step.source, step.tree, step.target) == (f"{tmp_path}/file", False, "/sandboxes/s1/files?path=/x&mode=0751")
+    (step,) = answered(Flows(SANDBOX).upload(str(tmp_path), "/x"), {})
+    assert (step.source, step.tree, step.target) == (str(tmp_path), True, f"{AT}/files/archive?path=/x")
+    (step,) = answered(Flows(SANDBOX).upload(f"{tmp_path}/file", "/x"), {})
+    assert (step.source, step.tree, step.target) == (f"{tmp_path}/file", False, f"{AT}/files?path=/x&mode=0751")
 
 
 def test_a_watch_is_asked_for_with_what_was_given() -> None:
     with pytest.raises(StopIteration) as end:
-        next(Flows(INFO).watch("/x", True, 2.5))
+        next(Flows(SANDBOX).watch("/x", True, 2.5))
     assert end.value.value == {"path": "/x", "recursive": "true", "timeout_sec": "2.5"}
     with pytest.raises(StopIteration) as end:
-        next(Flows(INFO).watch("/x", False, None))
+        next(Flows(SANDBOX).watch("/x", False, None))
     assert end.value.value == {"path": "/x"}
 
 
 def test_a_request_keeps_to_its_port() -> None:
-    step = next(Flows(INFO).request("GET", 80, "/ä b?x=1", {}, None))
+    step = next(Flows(SANDBOX).request("GET", 80, "/ä b?x=1", {}, None))
     assert isinstance(step, Exchange)
-    assert step.target == "/sandboxes/s1/proxy/80/%C3%A4%20b?x=1"
+    assert step.target == f"{AT}/proxy/80/%C3%A4%20b?x=1"
     with pytest.raises(InvalidRequest):
-        next(Flows(INFO).request("GET", 80, "x", {}, None))
+        next(Flows(SANDBOX).request("GET", 80, "x", {}, None))
 
 
 def test_what_is_sent_is_bytes() -> None:
