@@ -100,7 +100,6 @@ class LocalEngine(Engine):
             memory_snapshot=True,
             fork=True,
             bridge_network=False,
-            hotplug_volumes=False,
             rootless=True,
         )
 

@@ -35,7 +35,6 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     memory_snapshot: bool
     fork: bool
     bridge_network: bool
-    hotplug_volumes: bool
     rootless: bool
     disk_limit: bool = True
     volume_limit: bool = True

@@ -62,7 +62,6 @@ class DockerEngine(Engine):
             memory_snapshot=False,
             fork=False,
             bridge_network=self._host.network.bridged,
-            hotplug_volumes=False,
             rootless=False,
             disk_limit=False,
             volume_limit=False,

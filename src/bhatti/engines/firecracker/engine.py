@@ -35,7 +35,6 @@ class FirecrackerEngine(QemuEngine):
             memory_snapshot=True,
             fork=True,
             bridge_network=True,
-            hotplug_volumes=True,
             rootless=False,
         )
 

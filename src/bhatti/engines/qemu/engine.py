@@ -60,7 +60,6 @@ class QemuEngine(Engine):
             memory_snapshot=True,
             fork=True,
             bridge_network=self._host.networks.new == "bridge",
-            hotplug_volumes=True,
             rootless=True,
         )
 

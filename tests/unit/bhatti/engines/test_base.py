@@ -72,7 +72,6 @@ async def test_an_engine_that_cannot_fork_refuses_what_has_to_do_with_forks() ->
             memory_snapshot=False,
             fork=False,
             bridge_network=True,
-            hotplug_volumes=False,
             rootless=True,
         ),
     ],
