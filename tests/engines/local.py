@@ -293,7 +293,11 @@ class LocalEngine(Engine):
                 await anyio.sleep(0.001)
 
     async def list(self) -> list[Machine]:
-        return [await self.status(record.id) for record in sorted(self._records.values(), key=lambda r: r.created)]
+        found = []
+        for record in sorted(self._records.values(), key=lambda one: one.created):
+            with contextlib.suppress(NotFound, FileNotFoundError):  # removed while we looked at those before it
+                found.append(await self.status(record.id))
+        return found
 
     def link(self, sandbox_id: str) -> GuestLink:
         record = self._record(sandbox_id)

@@ -29,10 +29,11 @@ async def copied(journal: Journal, directory: Path) -> AsyncIterator[AsyncIterat
             await journal.backup(target)
         except OSError as err:
             raise OutOfSpace(f"no copy of the store can be made in {directory}: {err.strerror}") from err
-        async with await anyio.open_file(target, "rb") as file:
+        # Opened here and not in a thread: a request that ends would leave the thread with a file that nobody closes.
+        with target.open("rb") as file:
 
             async def pieces() -> AsyncIterator[bytes]:
-                while piece := await file.read(PIECE_BYTES):
+                while piece := await to_thread.run_sync(file.read, PIECE_BYTES):
                     yield piece
 
             yield pieces()

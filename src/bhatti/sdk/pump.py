@@ -8,6 +8,7 @@ command.
 import os
 import select
 import socket
+import time
 from collections.abc import Callable
 
 from bhatti.sdk import websocket
@@ -43,6 +44,7 @@ class Pump:
         self._poll.register(sock, select.POLLIN)
         self._listening = False
         self._watched: dict[int, Callable[[], None]] = {}
+        self._later: tuple[float, Callable[[], None]] | None = None
 
     def send(self, opcode: int, payload: bytes) -> None:
         """Queue a message; it leaves as the daemon takes it."""
@@ -57,6 +59,10 @@ class Pump:
         self._watched[descriptor] = on_ready
         self._poll.register(descriptor, select.POLLIN)
 
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call `call` once, `seconds` from now. There is one such call: another takes its place."""
+        self._later = (time.monotonic() + seconds, call)
+
     def run(self, on_message: OnMessage, on_input: OnInput | None = None, *, stdin: int = 0) -> None:
         """Carry until it is over. Raises `Broken` if the connection ends first."""
         reading = on_input is not None
@@ -64,16 +70,22 @@ class Pump:
         while not self._over:
             self._listen(stdin, reading and len(self._out) < HIGH_WATER_BYTES)
             self._poll.modify(self._socket, select.POLLIN | (select.POLLOUT if self._out else 0))
-            for descriptor, events in self._poll.poll():
+            for descriptor, events in self._poll.poll(self._patience_ms()):
                 if descriptor == self._socket.fileno():
                     self._exchange(events, on_message)
                 elif descriptor in self._watched:
                     self._watched[descriptor]()
                 elif on_input is not None and not self._over:
                     reading = self._take(stdin, on_input)
+            if self._later is not None and time.monotonic() >= self._later[0]:
+                (_, call), self._later = self._later, None
+                call()
         self._listen(stdin, False)
         if self._out:
             self._flush()  # what was said before we stopped, as far as it fits
+
+    def _patience_ms(self) -> float | None:
+        return None if self._later is None else max(0.0, self._later[0] - time.monotonic()) * 1000
 
     def _listen(self, stdin: int, wanted: bool) -> None:
         """Poll standard input, or leave it alone."""

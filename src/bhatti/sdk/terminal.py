@@ -47,6 +47,9 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 QUIET_S = 1.0
 """What is over by then need not be told of: it would only disturb the screen."""
 
+REDRAW_S = 2.0
+"""How long a program has to draw its screen anew. Expected: some 10 ms; one that has no screen says nothing."""
+
 TYPED_BYTES = 64 << 10
 """What is kept of the typing while there is no connection."""
 
@@ -90,6 +93,7 @@ class Terminal:
         self._made_at: int | None = None
         self._typed = bytearray()
         self._begun = False
+        self._redrawn_after: int | None = None
         self._outcome = DETACHED
         self._error: dict[str, str] | None = None
         self._lost_at: float | None = None
@@ -125,7 +129,7 @@ class Terminal:
 
     def _carry(self, stdin: int, signals: int) -> int:
         assert self._connected is not None
-        self._begun = False
+        self._begun, self._redrawn_after = False, None
         pump = Pump(*self._connected)
         pump.watch(signals, lambda: self._on_signals(pump, pending(signals)))
         try:
@@ -162,6 +166,8 @@ class Terminal:
             while view:
                 view = view[os.write(1, view) :]
             self._cursor = (self._cursor or 0) + len(data)
+            if self._redrawn_after is not None and self._cursor > self._redrawn_after:
+                self._go_on(pump)
             return False
         event = json.loads(data)
         if event["type"] == "session":
@@ -187,13 +193,32 @@ class Terminal:
         gap = event.get("gap") or 0
         if again and (gap or self._noticed):
             self._tell(f"connected again; {gap} bytes were missed" if gap else "connected again")
-            self._resize(pump, less=1)  # another size for a moment, so that full-screen programs draw all they have
-        if again or self._attaching:
+            if not self._read_only:
+                self._redraw(pump, event.get("end") or self._cursor)
+                return
+        self._go_on(pump)
+
+    def _redraw(self, pump: Pump, end: int) -> None:
+        """Have a full-screen program draw all it has: show it another size until it says something after byte `end`.
+
+        What has been typed waits for that. A slow program that finds both sizes and a key at once sees just the key.
+        """
+        self._redrawn_after = end
+        self._resize(pump, less=1)
+        pump.later(REDRAW_S, lambda: self._go_on(pump))
+
+    def _go_on(self, pump: Pump) -> None:
+        """Pass on what is typed, from what was kept of it on."""
+        if self._begun:
+            return
+        self._redrawn_after = None
+        if self._attaching:
             self._resize(pump)
         if self._typed:
             pump.send(BINARY, bytes(self._typed))
             self._typed.clear()
-        self._lost_at, self._pause_s, self._noticed, self._begun = None, 0.0, False, True
+        self._attaching, self._begun = True, True  # whoever connects again attaches
+        self._lost_at, self._pause_s, self._noticed = None, 0.0, False
 
     def _resize(self, pump: Pump, less: int = 0) -> None:
         rows, cols = self._size()

@@ -48,8 +48,9 @@ TERMINAL: Operation[None, None] = Operation(
     summary=(
         "Open a terminal, or attach to one, over a WebSocket. Binary messages are the terminal's bytes, both ways. "
         'Text to the guest is input too, unless it is `{"type": "resize", "rows": R, "cols": C}`. Text from the '
-        "guest is JSON: `session` at the beginning (id, byte offset, bytes lost, when it was made), `exit` or `error` "
-        "at the end; an `exit` with the reason `taken-over` says that somebody else has attached instead."
+        "guest is JSON: `session` at the beginning (id, byte offset, the `end` of what was written so far, bytes lost, "
+        "when it was made), `exit` or `error` at the end; an `exit` with the reason `taken-over` says that somebody "
+        "else has attached instead."
     ),
     query=types.TerminalQuery,
     status=101,

@@ -116,6 +116,7 @@ def _begin(stream: TerminalStream) -> str:
         type="session",
         session_id=stream.session.session_id,
         offset=stream.position,
+        end=stream.session.offset,
         start=stream.session.start,
         created_at=stream.session.created_at,
         gap=stream.gap or None,

@@ -195,3 +195,16 @@ def test_a_reset_is_told_after_what_was_said_before(peer: Peer) -> None:
     with pytest.raises(Broken):
         peer.pump.run(peer.on_message)
     assert peer.heard == [(BINARY, b"last words")]
+
+
+def test_what_is_to_be_done_later_is_done_once(peer: Peer, pipe: tuple[int, int]) -> None:
+    done: list[str] = []
+
+    def late() -> None:
+        done.append("late")
+        peer.pump.later(0.01, peer.pump.stop)
+
+    peer.pump.later(60, lambda: done.append("never"))
+    peer.pump.later(0.01, late)
+    peer.pump.run(peer.on_message, peer.on_input, stdin=pipe[0])
+    assert done == ["late"]

@@ -150,3 +150,25 @@ def test_asked_to_end_it_detaches(served: Daemon) -> None:
         greet(person)
         process.send_signal(signal.SIGTERM)
         person.wait_for(b"code -1")
+
+
+SLOW = 'trap "stty size" WINCH; echo at-work; while :; do sleep 0.5; done'
+"""A shell hears of signals when its command is over: several that came meanwhile are one to it."""
+
+
+def test_a_slow_program_sees_that_it_has_to_draw_its_screen_anew() -> None:
+    with daemon() as own:
+        own.out("create", "one")
+        with person_at(own) as (person, process):
+            greet(person)
+            person.type(f"exec sh -c '{SLOW}'\n".encode())
+            person.wait_for(b"at-work")
+            own.out("stop", "one")
+            person.wait_for(b"type to wake it")
+            person.type(b"x")
+            person.wait_for(b"connected again")
+            person.wait_for(b"24 79")
+            person.wait_for(b"24 80")
+            person.type(b"\x1c")
+            person.wait_for(b"code -1")
+            assert process.wait(10) == 0

@@ -72,11 +72,11 @@ async def test_a_cancelled_create_leaves_nothing(address: str) -> None:
     async def there() -> bool:
         return "never" in [found.name for found in await AsyncSandbox.list()]
 
-    creating = asyncio.gather(AsyncSandbox.create("never", image="silent"), return_exceptions=True)
+    creating = asyncio.create_task(AsyncSandbox.create("never", image="silent"))
     while not creating.done() and not await there():
         pass  # asking is what takes the time
     creating.cancel()
-    await asyncio.wait([creating])
+    await asyncio.gather(creating, return_exceptions=True)
     while await there():
         pass  # the daemon removes what there was of it
     async with await AsyncSandbox.create("never") as again:

@@ -70,7 +70,8 @@ async def test_a_terminal_outlives_its_connection_and_says_what_was_missed(serve
         seen = await until(socket, b"before-2\r\n")
     sid, position = str(session["session_id"]), len(seen)
     async with terminal(served, session=sid) as (socket, again):
-        assert again["session_id"] == sid
+        assert (again["session_id"], again["offset"]) == (sid, 0)
+        assert again["end"] >= position
         await until(socket, b"before-2\r\n")  # all of it is replayed
     async with terminal(served, session=sid, since=str(position)) as (socket, again):
         assert again["offset"] == position
