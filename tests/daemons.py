@@ -59,14 +59,14 @@ class Daemon:
         with os.fdopen(reader, "rb") as said:
             line = said.readline()
         if line != b"ready\n":
-            self.process.wait(10)
+            self.process.wait(60)
             raise AssertionError(f"the daemon did not start: {line!r}\n{self.log[-4000:]}")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End the daemon and return its exit status."""
         assert self.process is not None
         self.process.send_signal(number)
-        status = self.process.wait(20)
+        status = self.process.wait(60)
         self.process = None
         return status
 
@@ -85,7 +85,7 @@ class Daemon:
             capture_output=True,
             env={**self.env, **(env or {})},
             cwd=self.directory,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -100,7 +100,7 @@ def window(env: Mapping[str, str], *command: str, cols: int = 80, rows: int = 24
                 yield found
             finally:
                 found.tmux("kill-server")
-                process.wait(20)
+                process.wait(60)
 
 
 @contextmanager

@@ -415,7 +415,7 @@ def test_names_too_long_for_one_answer_come_in_several(agent: Agent, connection:
     assert found == names
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_hundred_thousand_entries_come_in_pieces_and_hold_nobody_up(
     local: LocalAgent, connection: Connection, large: str
 ) -> None:

@@ -15,7 +15,7 @@ from lohar.wire.frames import FrameType, encode, parse_exit
 if TYPE_CHECKING:
     from tests.agent.agents import LocalAgent
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 FUZZ = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -25,7 +25,7 @@ def lohar(*arguments: str, environment: Mapping[str, str] | None = None) -> subp
         env={"PATH": os.environ["PATH"], **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=60,
         check=False,
     )
 
@@ -66,7 +66,7 @@ def test_the_installed_program_is_the_same() -> None:
     program = Path(sys.executable).parent / "lohar"
     if not program.exists():
         pytest.skip("the project is not installed in this environment")
-    result = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True)
+    result = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout == f"lohar {__version__}\n"
 
 
@@ -104,7 +104,7 @@ def test_sockets_that_an_earlier_agent_left_are_replaced(tmp_path: Path) -> None
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(environment["LOHAR_SOCK"])
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_file_in_the_place_of_a_socket_is_not_touched(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_it_ends_when_told_to_and_takes_everything_along(tmp_path: Path, number:
     with agent.connect() as connection:
         pids.append(connection.open_session("bash")["pid"])
     agent.process.send_signal(number)
-    agent.process.wait(10)
+    agent.process.wait(60)
     assert not [pid for pid in pids if process_exists(pid)]
     agent.close()
     assert not agent.control.exists()

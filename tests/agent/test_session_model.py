@@ -217,4 +217,4 @@ class Sessions(RuleBasedStateMachine):
 Sessions.TestCase.settings = settings(
     max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
-TestSessions = pytest.mark.timeout(120)(Sessions.TestCase)
+TestSessions = pytest.mark.timeout(300)(Sessions.TestCase)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.daemons import Daemon, daemon
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 MUCH = 512 << 20
 PIECE = bytes(range(256)) * 1024

@@ -14,7 +14,7 @@ import pytest
 from tests.daemons import Daemon, daemon
 from tests.tmux import Tmux, bhatti_in_window
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 COUNTER = 'echo ready $$ $(tty); i=0; while read -r line; do i=$((i+1)); echo "line $i: $line"; done; exit 5'
 """A program that says its pid and terminal, and then once each what was typed."""

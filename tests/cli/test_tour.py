@@ -15,7 +15,7 @@ from bhatti import paths
 from bhatti.daemon.lock import holder
 from bhatti.images.store import ImageStore
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

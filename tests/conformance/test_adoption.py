@@ -18,7 +18,7 @@ from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.registry import open_engine
 from bhatti.model.sandbox import SandboxSpec
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
 CHECKOUT = Path(__file__).parents[2]
 

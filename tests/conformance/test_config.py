@@ -12,7 +12,7 @@ from bhatti.errors import BhattiError, GuestFailure
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import GuestFile, VolumeAttachment
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
 
 async def test_the_environment_is_injected_character_by_character(box: Sandbox) -> None:

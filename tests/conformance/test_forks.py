@@ -20,7 +20,7 @@ from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
 from bhatti.net.bridge import bridges_called
 from bhatti.net.instance import bridge_alias, instance_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(600)]
 
 WHO = "hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address; head -c 16 /dev/urandom | od -An -tx1; echo $ME"
 

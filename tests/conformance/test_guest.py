@@ -10,7 +10,7 @@ from bhatti.engines.base import Engine
 from bhatti.errors import GuestFailure
 from bhatti.guestlink.commands import Exit, Stderr, Stdout
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
 
 async def test_output_error_and_exit_code_are_told_apart(box: Sandbox) -> None:

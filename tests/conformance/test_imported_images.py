@@ -13,7 +13,7 @@ from bhatti.images.artefacts import silent
 from bhatti.images.oci.sources import open_source
 from bhatti.images.store import ImageStore
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90), pytest.mark.usefixtures("pair")]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300), pytest.mark.usefixtures("pair")]
 
 
 @pytest.fixture(scope="module")

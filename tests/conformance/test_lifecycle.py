@@ -17,7 +17,7 @@ from bhatti.engines.registry import open_engine
 from bhatti.errors import Conflict, CorruptData, NotFound
 from bhatti.model.sandbox import Status, Temperature
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
 
 async def test_a_created_sandbox_runs_and_says_how_it_came_to_be(engine: Engine, box: Sandbox) -> None:

@@ -7,7 +7,7 @@ from tests.conformance.conftest import Create, Sandbox
 from bhatti.engines.base import Engine
 from bhatti.guestlink.commands import Stdout
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
 ECHO_ONCE = (
     "import socket; s = socket.create_server(('0.0.0.0', 7777)); print('listening', flush=True);"

@@ -16,7 +16,7 @@ from tests.privileges import CAN_BECOME_OTHERS
 
 from bhatti.engines.base import Engine
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
 NOBODY = 65534
 CHECKOUT = Path(__file__).parents[2]

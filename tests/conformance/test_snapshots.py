@@ -17,7 +17,7 @@ from bhatti.engines.registry import open_engine
 from bhatti.errors import Conflict
 from bhatti.model.sandbox import Status
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(600)]
 
 SMALL_STATE_BYTES = 4 << 20
 """Devices alone have some hundred KiB; memory would be in it if this were passed."""

@@ -14,7 +14,7 @@ from bhatti.errors import Conflict
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import Status, Temperature
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(600)]
 
 NETWORK_WITHIN_S = 3
 """Both directions work at once; the bound is for a busy host under emulation, not for the network."""

@@ -23,7 +23,7 @@ from bhatti import paths
 from bhatti.images.store import ImageStore
 from bhatti.operations import table
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 BEFORE: dict[str, list[str]] = {
     "rm": ["create agent-2"],

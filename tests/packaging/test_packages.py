@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.daemons import ROOT
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 TOP = {"src", "docs", "examples", "packaging"}
 FILES = {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO", ".gitignore"}

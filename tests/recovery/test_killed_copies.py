@@ -17,7 +17,7 @@ from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.qemu.snapshot import MANIFEST_FILE
 from bhatti.images.store import ImageStore
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 ATTEMPTS = 8
 """How often an order is given until the daemon is killed in the middle of it: some take but 50 ms."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.daemons import Daemon
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 
 def kill(served: Daemon) -> None:
@@ -87,7 +87,7 @@ def test_a_creation_under_way_is_undone(served: Daemon) -> None:
         while not list((served.directory / "m").glob("*/machine.json")):
             assert caller.poll() is None
         kill(served)
-        _, told = caller.communicate(timeout=20)
+        _, told = caller.communicate(timeout=60)
     assert caller.returncode == 69
     assert b"Traceback" not in told
     assert [status for (status,) in query(served, "SELECT status FROM sandboxes")] == ["creating"]
@@ -104,7 +104,7 @@ def test_a_destruction_under_way_is_finished(served: Daemon) -> None:
     with served.popen("rm", "one", stderr=subprocess.PIPE) as caller:
         until(served, "SELECT * FROM intents WHERE kind='destroy'", caller)
         kill(served)
-        caller.communicate(timeout=20)
+        caller.communicate(timeout=60)
     served.start()
     assert listed(served) == []
     check_nothing_lost_nothing_left(served)
@@ -135,7 +135,7 @@ def test_a_lost_store_does_not_cost_the_machines(served: Daemon) -> None:
     assert [found["name"] for found in listed(served)] == ["one"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_left(served: Daemon) -> None:
     """Creates, destroys, forks and checkpoints go on; the daemon is killed after a random time, again and again."""
     chance = random.Random(20261122)
@@ -150,7 +150,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_nothing_left(served: Daemon) -
         time.sleep(chance.uniform(0.0, 0.5))  # the moment is the point of the test
         kill(served)
         for worker in workers:
-            _, told = worker.communicate(timeout=20)
+            _, told = worker.communicate(timeout=60)
             assert b"Traceback" not in told
         served.start()
         check_nothing_lost_nothing_left(served)

@@ -17,7 +17,7 @@ from bhatti import paths
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.images.store import ImageStore
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def test_a_machine_half_made_is_undone(virtual: Daemon) -> None:
     """Killed while a kernel boots: the process is there, the row says `creating`, nobody got an answer."""
     with virtual.popen("create", "one", "--memory", "256", stderr=subprocess.PIPE) as caller:
         until(virtual, "SELECT * FROM intents WHERE kind='create'", caller)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not seen(virtual).taps and time.monotonic() < deadline:
             assert caller.poll() is None
         kill(virtual)
-        _, told = caller.communicate(timeout=30)
+        _, told = caller.communicate(timeout=60)
     assert b"Traceback" not in told
     virtual.start()
     assert listed(virtual) == []
@@ -80,7 +80,7 @@ def test_a_machine_half_ended_is_gone(virtual: Daemon) -> None:
     with virtual.popen("rm", "one", stderr=subprocess.PIPE) as caller:
         until(virtual, "SELECT * FROM intents WHERE kind='destroy'", caller)
         kill(virtual)
-        caller.communicate(timeout=30)
+        caller.communicate(timeout=60)
     virtual.start()
     assert listed(virtual) == []
     assert virtual.machines("sandboxes") == []

@@ -35,7 +35,7 @@ def test_no_volume_is_half_there(served: Daemon, order: tuple[str, ...]) -> None
         process = served.popen(*order, stdout=-1, stderr=-1)
         time.sleep(chance.uniform(0.15, 0.4))  # the moment is the point of the test
         assert served.stop(signal.SIGKILL) == -signal.SIGKILL
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         served.start()
         files = {path.name: path for path in (served.directory / "volumes").iterdir()}
         told = rows(served)

@@ -18,7 +18,7 @@ from bhatti.operations import types
 from bhatti.operations.operation import Operation, Scope, Streams
 from bhatti.operations.table import ALL
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 AnyOperation = Operation[object, object]
 

@@ -20,7 +20,7 @@ from bhatti.net.tap import taps_of
 
 pytestmark = [
     pytest.mark.vm,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system to fill"),
 ]
 

@@ -10,7 +10,7 @@ from tests.dockerd import TINY, PrivateDocker
 
 from bhatti import paths
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 HOG = "x=x; while :; do x=$x$x; done"
 SMALL = ("--image", TINY, "--memory", "128")

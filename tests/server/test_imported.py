@@ -12,7 +12,7 @@ from tests.serving import short_directory
 from tests.unit.bhatti.images.oci.conftest import HTPASSWD, PASSWORD, USER, Skopeo, needs, running_registry
 from tests.unit.bhatti.images.oci.making import write_layout
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

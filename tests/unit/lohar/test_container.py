@@ -121,7 +121,7 @@ sys.exit(run(["/{Path(config).name}", "/run/control.sock", "/run/forward.sock"])
             client.connect(str(root / "run/control.sock"))
         pid = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
         os.kill(pid, 15)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_container_made_before_it_had_a_name_takes_it(root: Path) -> None:

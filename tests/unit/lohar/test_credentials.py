@@ -37,7 +37,7 @@ def test_other_threads_stay_who_they_are() -> None:
     assumed, looked = threading.Event(), threading.Event()
 
     def look() -> None:
-        assumed.wait(5)
+        assumed.wait(60)
         seen.append(Path("/proc/thread-self/status").read_text().split("Uid:")[1].split()[1])
         looked.set()
 
@@ -47,7 +47,7 @@ def test_other_threads_stay_who_they_are() -> None:
     credentials.assume()
     try:
         assumed.set()
-        looked.wait(5)
+        looked.wait(60)
     finally:
         credentials.drop()
     thread.join()

@@ -94,7 +94,7 @@ def start_writer(sock: socket.socket, data: bytes) -> threading.Thread:
     """Send `data` from another thread, then close."""
 
     def write() -> None:
-        sock.settimeout(15)
+        sock.settimeout(60)
         sock.sendall(data)
         sock.close()
 

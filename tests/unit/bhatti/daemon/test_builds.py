@@ -41,7 +41,7 @@ class Store:
 
     def build(self, name: str, *, refresh: bool, progress: Progress) -> Image:
         progress("kernel", 1, 2)
-        self.go_on.wait(10)
+        self.go_on.wait(60)
         progress("kernel", 2, 2)
         self.finished.set()
         return BASE
@@ -118,7 +118,7 @@ def test_work_that_outlives_its_daemon_ends_at_its_next_step(directory: Path, mo
 
     anyio.run(serve)
     store_of(images).go_on.set()
-    assert over.wait(10)
+    assert over.wait(60)
     assert [error.code for error in ended if isinstance(error, Unavailable)] == ["stopping"]
     assert not store_of(images).finished.is_set()
 

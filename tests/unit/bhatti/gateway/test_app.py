@@ -13,7 +13,7 @@ from tests.unit.bhatti.gateway.conftest import echo, published, raw_server, web_
 
 from bhatti.operations.table import ALL
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
 
 KEY = "bht_" + "k" * 43
 

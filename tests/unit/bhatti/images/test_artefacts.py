@@ -153,7 +153,7 @@ def test_a_second_builder_waits_and_says_so(store: ArtefactStore) -> None:
     thread = threading.Thread(target=second)
     with store.locked(silent):
         thread.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         assert not inside.is_set()
     thread.join(10)
     assert inside.is_set()

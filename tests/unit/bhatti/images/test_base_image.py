@@ -119,7 +119,7 @@ with store.locked(silent) as lock, store.staging() as work:
 
 
 @pytest.mark.root
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_build_of_the_base_that_is_killed_leaves_neither_process_nor_mount_nor_file(tmp_path: Path) -> None:
     directory = tmp_path / "images"
     builder = subprocess.Popen([sys.executable, "-c", KILLED, directory], stdout=subprocess.PIPE, text=True)

@@ -34,7 +34,7 @@ def apt(tmp_path_factory: pytest.TempPathFactory) -> Apt:
     return apt
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_package_is_found_downloaded_and_unpacked_without_being_installed(apt: Apt, tmp_path: Path) -> None:
     busybox, python = apt.candidates("busybox-static", "python3-minimal")
     assert busybox.version
@@ -45,7 +45,7 @@ def test_a_package_is_found_downloaded_and_unpacked_without_being_installed(apt:
     assert [path.name for path in tmp_path.iterdir()] == ["unpacked"], "no archive is left"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_an_unknown_package_is_named(apt: Apt) -> None:
     for names in (("busybox-static", "no-such-package-anywhere"), ("no-such-package-anywhere",)):
         with pytest.raises(EngineFailure) as caught:
@@ -55,7 +55,7 @@ def test_an_unknown_package_is_named(apt: Apt) -> None:
         assert "busybox" not in caught.value.message
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_debians_sources_of_a_suite_are_told_as_lines(apt: Apt) -> None:
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     suite = release["VERSION_CODENAME"]

@@ -129,7 +129,7 @@ def test_a_daemon_that_is_silent_for_too_long_is_lost() -> None:
     release = threading.Event()
 
     def silent(connection: socket.socket) -> None:
-        release.wait(10)
+        release.wait(60)
 
     with server(silent) as endpoint:
         with pytest.raises(Unavailable):

@@ -33,20 +33,20 @@ def started(served: Daemon, *cmd: str, no_stdin: bool = False, **pipes: int) -> 
 
 def test_output_input_and_exit_code_are_the_commands(served: Daemon) -> None:
     process = started(served, "sh", "-c", "cat; echo err >&2; exit 42")
-    out, err = process.communicate(b"typed \0\xff", timeout=20)
+    out, err = process.communicate(b"typed \0\xff", timeout=60)
     assert (out, err, process.returncode) == (b"typed \0\xff", b"err\n", 42)
 
 
 def test_much_goes_through_both_ways_at_once(served: Daemon) -> None:
     data = os.urandom(8 << 20)
     process = started(served, "cat")
-    out, _ = process.communicate(data, timeout=20)
+    out, _ = process.communicate(data, timeout=60)
     assert out == data
 
 
 def test_without_input_the_command_has_none_and_ours_is_left_alone(served: Daemon) -> None:
     process = started(served, "cat", no_stdin=True)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     with process:
         pass
 
@@ -57,7 +57,7 @@ def test_a_signal_ends_the_command_and_shows_in_the_exit_code(served: Daemon, nu
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(60) == 128 + number
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -67,7 +67,7 @@ def test_a_reader_who_leaves_ends_the_command_as_in_any_pipeline(served: Daemon)
         assert process.stdout is not None
         pid = int(process.stdout.readline())
         process.stdout.close()
-        assert process.wait(20) == 128 + signal.SIGPIPE
+        assert process.wait(60) == 128 + signal.SIGPIPE
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -75,7 +75,7 @@ def test_a_reader_who_leaves_ends_the_command_as_in_any_pipeline(served: Daemon)
 def test_a_command_that_does_not_read_its_input_is_waited_for(served: Daemon) -> None:
     with Path("/dev/zero").open("rb") as endless:
         process = started(served, "sh", "-c", "exit 5", stdin=endless.fileno())
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode == 5
 
 

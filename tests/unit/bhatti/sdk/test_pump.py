@@ -24,7 +24,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.ours, theirs = socket.socketpair()
-        self.ours.settimeout(10)
+        self.ours.settimeout(60)
         self.pump = Pump(theirs, b"")
         self.theirs = theirs
         self.heard: list[tuple[int, bytes]] = []

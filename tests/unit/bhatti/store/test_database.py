@@ -59,7 +59,7 @@ async def test_a_reader_sees_the_last_commit_while_a_unit_is_open(database: Data
     def slow(connection: sqlite3.Connection) -> None:
         add_event(connection)
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(database.write, slow)
@@ -71,7 +71,7 @@ async def test_a_reader_sees_the_last_commit_while_a_unit_is_open(database: Data
 
 async def test_a_unit_is_carried_out_although_its_caller_was_cancelled(database: Database) -> None:
     release = threading.Event()
-    first = asyncio.get_running_loop().create_task(database.write(lambda connection: release.wait(10)))
+    first = asyncio.get_running_loop().create_task(database.write(lambda connection: release.wait(60)))
     second = asyncio.get_running_loop().create_task(database.write(add_event))
     await anyio.lowlevel.checkpoint()
     second.cancel()
@@ -100,7 +100,7 @@ async def test_opening_that_is_cancelled_leaves_no_thread_at_the_file(
 
     def slow(connection: sqlite3.Connection) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
         migrate(connection)
         left.set()
 

@@ -76,7 +76,7 @@ def test_input_flows_in_and_output_out(served: Daemon) -> None:
 
 def test_a_closed_input_is_no_input(served: Daemon) -> None:
     with served.popen("exec", "one", "--", "cat", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-        assert process.communicate(timeout=20)[0] == b""
+        assert process.communicate(timeout=60)[0] == b""
     assert process.returncode == 0
 
 
@@ -92,7 +92,7 @@ def test_a_throw_away_sandbox_is_removed_whatever_the_signal(served: Daemon, num
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(60) == 128 + number
     assert names(served) == ["one"]
 
 
@@ -102,7 +102,7 @@ def test_a_signal_during_creation_leaves_no_sandbox(served: Daemon) -> None:
         while len(names(served)) < 2 and process.poll() is None:
             pass
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) != 0
+        assert process.wait(60) != 0
     while len(names(served)) > 1:
         pass
     assert names(served) == ["one"]
@@ -117,7 +117,7 @@ def test_a_sandbox_that_cannot_be_removed_is_told(served: Daemon) -> None:
         assert process.stdin is not None
         assert process.stdout.readline() == b"up\n"
         served.out("rm", "doomed")  # somebody else was quicker: that is fine
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
     assert process.returncode != 0
     assert b"left behind" not in told
     assert names(served) == ["one"]

@@ -19,7 +19,7 @@ def test_what_is_written_is_read_back(served: Daemon, tmp_path: Path) -> None:
 def test_a_file_is_uploaded_as_it_is(served: Daemon, tmp_path: Path) -> None:
     (tmp_path / "from").write_bytes(b"x" * 1_000_000)
     with (tmp_path / "from").open("rb") as source:
-        assert served.popen("file", "write", "one", f"{tmp_path}/to", stdin=source).wait(20) == 0
+        assert served.popen("file", "write", "one", f"{tmp_path}/to", stdin=source).wait(60) == 0
     assert (tmp_path / "to").read_bytes() == b"x" * 1_000_000
 
 

@@ -143,5 +143,5 @@ def test_people_see_how_it_came_to_life(served: Daemon) -> None:
     command = (sys.executable, "-m", "bhatti", "create", "seen")
     with screen(*command, env=served.env, cwd=str(served.directory)) as (person, process):
         person.wait_for(b"booted in 0.0 s, none")
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     served.out("rm", "seen")

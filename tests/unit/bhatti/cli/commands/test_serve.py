@@ -31,5 +31,5 @@ def test_the_daemon_takes_the_place_of_the_command() -> None:
             assert second.returncode == 5
             assert f"already running with the state directory {directory}, pid {process.pid}" in second.stderr.decode()
             os.kill(process.pid, signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
         assert error_of(daemon.bhatti("ls", "--json")) == (69, "daemon-not-running")

@@ -159,7 +159,7 @@ async def test_events_of_a_label_are_heard_as_they_happen_and_from_a_time_on(api
     since = time.time()
     await api.start_container(made)
     heard = []
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         async with contextlib.aclosing(api.events(LABEL, since)) as events:
             async for event in events:
                 heard.append(event.action)

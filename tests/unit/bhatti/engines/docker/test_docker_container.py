@@ -67,8 +67,8 @@ async def test_a_paused_one_is_stopped_without_waiting_for_what_cannot_answer(ap
     try:
         await obedient.start()
         await obedient.set_paused(True, believed=False)
-        with anyio.fail_after(10):
-            await obedient.stop(60, paused=True)
+        with anyio.fail_after(60):
+            await obedient.stop(600, paused=True)
         info = await obedient.inspect()
         assert info is not None
         assert info.state.exit_code == 3, "it took the signal"
@@ -114,7 +114,7 @@ async def test_it_gets_another_name_if_that_is_free(kept: DockerContainer, api: 
 
 
 async def test_its_output_is_read_in_both_ways(kept: DockerContainer) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while await kept.tail() != "awake\n":  # Docker is told of the output a moment later
             await anyio.lowlevel.checkpoint()
     assert await anyio.to_thread.run_sync(kept.read_console, 3) == "ke\n"

@@ -68,7 +68,7 @@ async def test_it_is_over_when_the_agent_answers(api: DockerApi, tmp_path: Path)
 
 
 async def test_a_container_that_ends_ends_the_waiting_with_its_words(api: DockerApi, tmp_path: Path) -> None:
-    with anyio.fail_after(15), pytest.raises(EngineFailure, match="status 4: oh no") as caught:
+    with anyio.fail_after(60), pytest.raises(EngineFailure, match="status 4: oh no") as caught:
         await start(api, tmp_path, "echo oh no; sleep 0.3; exit 4", 1000)
     assert caught.value.code == "boot-failed"
 

@@ -169,14 +169,14 @@ def test_two_at_once_share_one_download(downloads: Downloads, serve: Serve) -> N
         request.end_headers()
         request.wfile.write(DATA[:1000])
         under_way.set()
-        go_on.wait(10)
+        go_on.wait(60)
         request.wfile.write(DATA[1000:])
 
     source = Source(serve, slowly)
     found: list[bytes] = []
     first = threading.Thread(target=lambda: found.append(fetch(downloads, source)))
     first.start()
-    assert under_way.wait(10)
+    assert under_way.wait(60)
     second = threading.Thread(target=lambda: found.append(fetch(downloads, source)))
     second.start()
     go_on.set()

@@ -265,7 +265,7 @@ def test_an_artefact_that_goes_while_the_lock_is_waited_for_is_made_again(store:
     thread = threading.Thread(target=again)
     with store._artefacts.locked(silent):
         thread.start()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         for artefact in store._artefacts.all():
             store._artefacts.remove(artefact)
     thread.join()

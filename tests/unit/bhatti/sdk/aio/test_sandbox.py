@@ -72,7 +72,7 @@ async def test_a_cancelled_create_leaves_nothing(address: str) -> None:
     async def there() -> bool:
         return "never" in [found.name for found in await AsyncSandbox.list()]
 
-    creating = asyncio.create_task(AsyncSandbox.create("never", image="silent"))
+    creating = asyncio.gather(AsyncSandbox.create("never", image="silent"))
     while not creating.done() and not await there():
         pass  # asking is what takes the time
     creating.cancel()

@@ -99,14 +99,14 @@ def test_leaving_a_stream_early_ends_the_command(sb: Sandbox) -> None:
     with sb.stream("echo $$; exec sleep 600") as running:
         pid = int(next(running).text)
     # `tail --pid` ends when the process has
-    assert sb.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=10).ok
+    assert sb.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=60).ok
 
 
 def test_leaving_a_loop_early_ends_the_command(sb: Sandbox) -> None:
     for output in sb.stream("echo $$; exec sleep 600"):
         pid = int(output.text)
         break
-    assert sb.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=10).ok
+    assert sb.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=60).ok
 
 
 def test_a_web_server_answers_through_the_proxy(sb: Sandbox) -> None:
@@ -181,5 +181,5 @@ def test_an_interrupted_call_ends_its_command(served: Daemon, sb: Sandbox, tmp_p
         with caller:
             pid = int(next(waiting).text)
             caller.send_signal(signal.SIGINT)
-            assert caller.wait(10) == -signal.SIGINT
-    assert sb.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=10).ok
+            assert caller.wait(60) == -signal.SIGINT
+    assert sb.run(["tail", f"--pid={pid}", "-f", "/dev/null"], timeout=60).ok

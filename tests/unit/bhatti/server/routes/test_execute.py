@@ -80,7 +80,7 @@ async def test_a_detached_command_goes_on_by_itself(served: Served, tmp_path: Pa
     os.kill(int(str(result["pid"])), 0)
     await anyio.to_thread.run_sync((tmp_path / "go").write_text, "hello\n")
     output = Path(str(result["output_file"]))
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while not await anyio.to_thread.run_sync(output.read_text):  # noqa: ASYNC110 - another process writes it
             await anyio.sleep(0.01)
     assert output.read_text() == "said hello\n"  # noqa: ASYNC240
@@ -126,7 +126,7 @@ async def gone(pid: int) -> None:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         await anyio.wait_readable(descriptor)
     os.close(descriptor)
 
@@ -159,7 +159,7 @@ async def heard(socket: aiohttp.ClientWebSocketResponse) -> tuple[bytes, bytes, 
     """Return stdout, stderr and the last event of a conversation."""
     output = {2: b"", 3: b""}
     while True:
-        message = await socket.receive(timeout=10)
+        message = await socket.receive(timeout=60)
         if message.type is aiohttp.WSMsgType.TEXT:
             return output[2], output[3], json.loads(message.data)
         assert message.type is aiohttp.WSMsgType.BINARY

@@ -18,14 +18,14 @@ Socket = aiohttp.ClientWebSocketResponse
 @asynccontextmanager
 async def terminal(served: Served, **query: str) -> AsyncIterator[tuple[Socket, dict[str, object]]]:
     async with served.http.ws_connect(f"/sandboxes/one/ws?{urlencode(query)}") as socket:
-        yield socket, await socket.receive_json(timeout=10)
+        yield socket, await socket.receive_json(timeout=60)
 
 
 async def until(socket: Socket, text: bytes) -> bytes:
     """Read until `text` has come; return all that came."""
     seen = b""
     while text not in seen:
-        message = await socket.receive(timeout=10)
+        message = await socket.receive(timeout=60)
         assert message.type is aiohttp.WSMsgType.BINARY, (message, seen)
         seen += message.data
     return seen
@@ -37,7 +37,7 @@ async def test_a_terminal_echoes_and_ends_with_its_programs_code(served: Served)
         await socket.send_bytes(b"echo $((6*7))\n")
         await until(socket, b"42\r\n")
         await socket.send_str("exit 3\n")  # text is input too
-        while (message := await socket.receive(timeout=10)).type is aiohttp.WSMsgType.BINARY:
+        while (message := await socket.receive(timeout=60)).type is aiohttp.WSMsgType.BINARY:
             pass
         assert json.loads(message.data) == {"type": "exit", "exit_code": 3}
 
@@ -71,7 +71,7 @@ async def test_a_terminal_outlives_its_connection_and_says_what_was_missed(serve
     sid, position = str(session["session_id"]), len(seen)
     async with terminal(served, session=sid) as (socket, again):
         assert (again["session_id"], again["offset"]) == (sid, 0)
-        assert again["end"] >= position
+        assert int(str(again["end"])) >= position
         await until(socket, b"before-2\r\n")  # all of it is replayed
     async with terminal(served, session=sid, since=str(position)) as (socket, again):
         assert again["offset"] == position
@@ -110,7 +110,7 @@ async def test_leaving_detaches(own: Served) -> None:
     async with terminal(own, cmd="cat") as (_, session):
         pass
     link = await own.guest("one")
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while any(s.attached for s in await link.sessions()):
             await anyio.lowlevel.checkpoint()
     (found,) = await link.sessions()
@@ -172,5 +172,5 @@ async def test_typing_while_it_is_being_paused_waits_and_lets_it_run_on(
 
 async def test_who_is_sent_away_is_told_so(served: Served) -> None:
     async with terminal(served, cmd="cat") as (first, session), terminal(served, session=str(session["session_id"])):
-        message = await first.receive(timeout=10)
+        message = await first.receive(timeout=60)
         assert json.loads(message.data) == {"type": "exit", "exit_code": 0, "reason": "taken-over"}
