@@ -11,6 +11,7 @@ import anyio
 import msgspec
 
 from bhatti.daemon import extra, logs, settings
+from bhatti.daemon.descriptors import allow_as_many_as_possible
 from bhatti.daemon.notify import notify
 from bhatti.daemon.offline import WORK
 from bhatti.errors import BhattiError
@@ -81,6 +82,7 @@ def _serve(configured: settings.Settings, ready: Ready) -> None:
 
     os.chdir("/")  # whatever directory we were started in may be unmounted or removed
     logs.set_up(configured)
+    allow_as_many_as_possible()
     use_uvloop = importlib.util.find_spec("uvloop") is not None
     with held(configured) as listeners:
         anyio.run(live, configured, listeners, ready, backend_options={"use_uvloop": use_uvloop})

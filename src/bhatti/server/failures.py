@@ -1,12 +1,13 @@
 """How errors reach the caller: always JSON, always with the id under which the log knows them, never a traceback."""
 
+import errno
 import logging
 import math
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from bhatti.errors import BhattiError, ErrorBody, LimitExceeded
+from bhatti.errors import BhattiError, ErrorBody, LimitExceeded, Unavailable
 from bhatti.server.call import json_response
 
 log = logging.getLogger(__name__)
@@ -48,10 +49,16 @@ def answer(error: Exception, request: web.Request, request_id: str) -> web.Respo
 
 
 def ours(error: Exception, request: web.Request, request_id: str) -> BhattiError:
-    """Return `error` if it is one of ours. Anything else is a defect: it goes to the log in full, the caller gets a
-    line and the id under which the log knows it."""
+    """Return `error` if it is one of ours, or what we say of a host that gives no more descriptors. Anything else is a
+    defect: it goes to the log in full, the caller gets a line and the id under which the log knows it."""
     if isinstance(error, BhattiError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return Unavailable(
+            f"the daemon cannot open more files and connections: {error.strerror}",
+            hint="end some connections, or give it more: `LimitNOFILE` of its service, or `ulimit -n` before it starts",
+            code="too-many-open-files",
+        )
     log.error("defect in %s %s", request.method, request.path, exc_info=error, extra={"request_id": request_id})
     hint = f"this is a defect of bhatti; the daemon's log has the details under {request_id}"
     return BhattiError("internal error", hint=hint)

@@ -90,6 +90,8 @@ async def _take_input(
 ) -> None:
     """Pass on what is typed. Where the sandbox was paused meanwhile, typing lets it run on; a resize can wait."""
     async for message in socket:
+        if message.type is WSMsgType.ERROR:  # what came is out of protocol; aiohttp has told the caller
+            break
         if message.type is WSMsgType.TEXT:
             size = _resize(message.data)
             if size is not None:

@@ -1,4 +1,6 @@
+import errno
 import logging
+import os
 
 import msgspec
 import pytest
@@ -35,6 +37,14 @@ def test_a_defect_goes_to_the_log_and_not_to_the_caller(caplog: pytest.LogCaptur
     assert b"secret" not in response.body  # type: ignore[operator]
     assert "the secret" in caplog.text
     assert caplog.records[0].__dict__["request_id"] == "req_1"
+
+
+def test_a_host_without_descriptors_is_no_defect(caplog: pytest.LogCaptureFixture) -> None:
+    for number in (errno.EMFILE, errno.ENFILE):
+        response, body = told(OSError(number, os.strerror(number)))
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        assert (body.code, os.strerror(number) in body.error) == ("too-many-open-files", True)
+    assert caplog.text == ""
 
 
 def test_a_path_that_is_none_is_told_shortly() -> None:
