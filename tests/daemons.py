@@ -117,10 +117,14 @@ def daemon(**settings: str) -> Iterator[Daemon]:
         try:
             yield found
         finally:
-            if found.process is None:
-                found.start()
-            found.remove_all()
-            found.stop()
+            try:
+                if found.process is None:
+                    found.start()
+                found.remove_all()
+            finally:
+                # Even if they could not be removed: while it lives, it writes into the directory that is to go.
+                if found.process is not None:
+                    found.stop()
 
 
 def error_of(done: "subprocess.CompletedProcess[bytes]") -> tuple[int, str]:
