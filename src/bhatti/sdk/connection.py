@@ -24,6 +24,31 @@ RECEIVE_BYTES = 256 << 10
 Body = bytes | Iterable[bytes] | None
 
 
+class Kept:
+    """What a connection is between requests, however it waits for its socket: open or not, and to where."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self._socket: socket.socket | None = None
+
+    def close(self) -> None:
+        """Close the connection; another request opens it again."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def finished(self, parser: ResponseParser) -> None:
+        """Take note that an answer has been read to its end."""
+        if not parser.keep_alive:
+            self.close()
+
+    def handed_over(self, parser: ResponseParser) -> tuple[socket.socket, bytes]:
+        """Give the socket away, which speaks another protocol now, with the bytes that came already."""
+        assert self._socket is not None
+        taken, self._socket = self._socket, None
+        return taken, parser.rest
+
+
 class Response:
     """An answer: its head, and its body as it comes. Read it to the end before the next request."""
 
@@ -47,13 +72,12 @@ class Response:
         return b"".join(self.pieces())
 
 
-class Connection:
+class Connection(Kept):
     """One connection, kept open between requests and opened again when the daemon has closed it meanwhile."""
 
     def __init__(self, endpoint: Endpoint, *, timeout_s: float | None = None) -> None:
-        self.endpoint = endpoint
+        super().__init__(endpoint)
         self._timeout_s = timeout_s
-        self._socket: socket.socket | None = None
         self._aborted = False
 
     def request(
@@ -84,15 +108,7 @@ class Connection:
         response = self.request("GET", target, headers=[("Connection", "Upgrade"), *headers])
         if response.head.status != 101:
             return response
-        assert self._socket is not None
-        taken, self._socket = self._socket, None
-        return taken, response._parser.rest
-
-    def close(self) -> None:
-        """Close the connection; another request opens it again."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        return self.handed_over(response._parser)
 
     def abort(self) -> None:
         """End, from another thread, what this connection is used for: it fails there, now or when it begins."""
@@ -108,11 +124,6 @@ class Connection:
         except (OSError, EOFError, ProtocolViolation) as err:
             self.close()
             raise lost(self.endpoint, err) from err
-
-    def finished(self, parser: ResponseParser) -> None:
-        """Take note that an answer has been read to its end."""
-        if not parser.keep_alive:
-            self.close()
 
     def _exchange(self, method: str, head: bytes, body: Body) -> Response:
         sock = self._opened()

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterable
 
 from bhatti.http1 import Head, ProtocolViolation, ResponseParser
-from bhatti.sdk.connection import CONNECT_TIMEOUT_S, RECEIVE_BYTES, has_news, head_of, lost, unheard
+from bhatti.sdk.connection import CONNECT_TIMEOUT_S, RECEIVE_BYTES, Kept, has_news, head_of, lost, unheard
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.sdk.execution import told
 from bhatti.sdk.websocket import handshake
@@ -52,15 +52,11 @@ class Response:
         return b"".join(parts)
 
 
-class Connection:
+class Connection(Kept):
     """One connection, kept open between requests and opened again when the daemon has closed it meanwhile.
 
     One task at a time; after a cancelled call, close it: that is what tells the daemon to end what it was doing.
     """
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self._socket: socket.socket | None = None
 
     async def request(
         self, method: str, target: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes | None = None
@@ -88,15 +84,7 @@ class Connection:
         response = await self.request("GET", target, headers=[("Connection", "Upgrade"), *headers])
         if response.head.status != 101:
             return response
-        assert self._socket is not None
-        taken, self._socket = self._socket, None
-        return taken, response._parser.rest
-
-    def close(self) -> None:
-        """Close the connection; another request opens it again."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        return self.handed_over(response._parser)
 
     async def receive_into(self, parser: ResponseParser) -> list[bytes]:
         """Wait for bytes and return the pieces of body in them; raises `Unavailable` if the connection ends early."""
@@ -105,11 +93,6 @@ class Connection:
         except FAILURES as err:
             self.close()
             raise lost(self.endpoint, err) from err
-
-    def finished(self, parser: ResponseParser) -> None:
-        """Take note that an answer has been read to its end."""
-        if not parser.keep_alive:
-            self.close()
 
     async def _exchange(self, method: str, head: bytes, body: bytes | None) -> Response:
         sock = await self._opened()
