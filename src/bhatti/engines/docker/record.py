@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.engines import records
 from bhatti.engines.base import CauseOfDeath, Machine
-from bhatti.errors import Conflict, CorruptData
+from bhatti.errors import Conflict
 from bhatti.images.artefacts import write_durably
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
@@ -96,9 +97,10 @@ def not_running(record: ContainerRecord, *, paused: bool, wanted: str) -> Confli
 
 def wreck(sandbox_id: str, detail: str) -> ContainerRecord:
     """Return a stand-in for a record that cannot be read: enough to show the sandbox and to destroy it."""
-    nobody = SandboxSpec(id=sandbox_id, name=sandbox_id, image="", cpus=1, memory_mib=128, disk_mib=1, token="")
     cause = CauseOfDeath(kind="host-crash", detail=detail)
-    return ContainerRecord(phase=Phase.FAILED, spec=nobody, created_at=0.0, home=sandbox_id, cause=cause)
+    return ContainerRecord(
+        phase=Phase.FAILED, spec=records.nobody(sandbox_id), created_at=0.0, home=sandbox_id, cause=cause
+    )
 
 
 def write_record(directory: Path, record: ContainerRecord) -> None:
@@ -108,12 +110,4 @@ def write_record(directory: Path, record: ContainerRecord) -> None:
 
 def read_record(directory: Path) -> ContainerRecord | None:
     """Return the record, or None if there is none. Raises `CorruptData` (code `record-corrupt`)."""
-    path = directory / RECORD_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=ContainerRecord)
-    except FileNotFoundError:
-        return None
-    except (msgspec.DecodeError, OSError) as error:
-        raise CorruptData(
-            f"{path} cannot be read: {error}", hint="the sandbox can only be destroyed", code="record-corrupt"
-        ) from error
+    return records.read(directory / RECORD_FILE, ContainerRecord)

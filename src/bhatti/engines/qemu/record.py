@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.engines import records
 from bhatti.engines.base import CauseOfDeath
 from bhatti.engines.qemu.process import ProcessIdentity
-from bhatti.errors import CorruptData
 from bhatti.model.sandbox import SandboxSpec
 
 RECORD_FILE = "machine.json"
@@ -92,9 +92,8 @@ class MachineRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 def wreck(sandbox_id: str, detail: str) -> MachineRecord:
     """Return a stand-in for a record that cannot be read: enough to show the machine and to destroy it."""
-    nobody = SandboxSpec(id=sandbox_id, name=sandbox_id, image="", cpus=1, memory_mib=128, disk_mib=1, token="")
     cause = CauseOfDeath(kind="host-crash", detail=detail)
-    return MachineRecord(phase=Phase.FAILED, spec=nobody, boot_id="", created_at=0.0, cause=cause)
+    return MachineRecord(phase=Phase.FAILED, spec=records.nobody(sandbox_id), boot_id="", created_at=0.0, cause=cause)
 
 
 def host_boot_id() -> str:
@@ -120,12 +119,4 @@ def write_record(directory: Path, record: MachineRecord) -> None:
 
 def read_record(directory: Path) -> MachineRecord | None:
     """Return the record, or None if there is none. Raises `CorruptData` (code `record-corrupt`)."""
-    path = directory / RECORD_FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=MachineRecord)
-    except FileNotFoundError:
-        return None
-    except (msgspec.DecodeError, OSError) as error:
-        raise CorruptData(
-            f"{path} cannot be read: {error}", hint="the sandbox can only be destroyed", code="record-corrupt"
-        ) from error
+    return records.read(directory / RECORD_FILE, MachineRecord)

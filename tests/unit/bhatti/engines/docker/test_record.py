@@ -1,7 +1,5 @@
-import os
 from pathlib import Path
 
-import pytest
 from tests.unit.bhatti.engines.docker.conftest import new_spec
 
 from bhatti.engines.base import CauseOfDeath
@@ -15,7 +13,6 @@ from bhatti.engines.docker.record import (
     wreck,
     write_record,
 )
-from bhatti.errors import CorruptData
 from bhatti.model.sandbox import Status, Temperature
 
 RECORD = ContainerRecord(
@@ -36,14 +33,6 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 def test_no_record_is_none(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
-
-
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"phase": "flying"}', os.urandom(100)])
-def test_a_damaged_record_is_told(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "container.json").write_bytes(content)
-    with pytest.raises(CorruptData) as caught:
-        read_record(tmp_path)
-    assert caught.value.code == "record-corrupt"
 
 
 def test_every_phase_has_a_status() -> None:
