@@ -21,9 +21,10 @@ A sandbox is named by its name, its id, or the unique beginning of its id. With 
 document, and tells of an error as one JSON object on standard error; with `-q` it answers with ids or names alone, for
 scripts. Colour is for terminals, and not where `NO_COLOR` is set.
 
-Which daemon is meant: `BHATTI_URL` and `BHATTI_API_KEY`, else `BHATTI_STATE_DIR` or `BHATTI_RUNTIME_DIR`, else what
-`bhatti setup` wrote down, else this user's own. `bhatti config` shows it, and every setting with where it comes from.
-`bhatti completion` makes a shell complete commands, options and names.
+Which daemon is meant: the options `--url` and `--key` before the command (`bhatti --url http://box.example:8080 ls`),
+else `BHATTI_URL` and `BHATTI_API_KEY`, else `BHATTI_STATE_DIR` or `BHATTI_RUNTIME_DIR`, else what `bhatti setup` wrote
+down, else this user's own. `bhatti config` shows it, and every setting with where it comes from. `bhatti completion`
+makes a shell complete commands, options and names.
 
 ## Exit codes
 

@@ -1,6 +1,7 @@
 """The group of all commands. A command's module is imported when it is run, or when its own help is asked for."""
 
 import importlib
+import os
 
 import click
 
@@ -114,8 +115,16 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
     callback=_print_version,
     help="Say which version this is.",
 )
-def cli() -> None:
+@click.option("--url", metavar="URL", help="Where the daemon is, whatever else says so; see BHATTI_URL.")
+@click.option(
+    "--key", metavar="KEY", help="The key to it. Others see it in lists of processes: BHATTI_API_KEY is better."
+)
+def cli(url: str | None, key: str | None) -> None:
     """A Linux machine of its own for every AI coding agent."""
+    # Every way from here to the daemon looks there, those of other libraries' threads and of children too.
+    for name, given in (("BHATTI_URL", url), ("BHATTI_API_KEY", key)):
+        if given is not None:
+            os.environ[name] = given
 
 
 def invoke(arguments: list[str]) -> int:

@@ -15,6 +15,7 @@ from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.operations import table, types
 
 PIECE_BYTES = 256 << 10
+HEADINGS = ("MODE", "SIZE", "MODIFIED", "NAME")
 
 
 @click.group()
@@ -75,14 +76,15 @@ def write(name: str, path: str, mode: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("path")
 @json_option
-def ls(name: str, path: str, as_json: bool) -> None:
+@quiet_option
+def ls(name: str, path: str, as_json: bool, quiet: bool) -> None:
     """List a directory of the sandbox.
 
     Example: bhatti file ls agent-1 /workspace
     """
     response = client().download(table.FILE_READ, {"path": path, "ls": "true"}, id=name)
     entries = msgspec.json.decode(response.read(), type=list[types.FileEntry])
-    listed(entries, ("MODE", "SIZE", "MODIFIED", "NAME"), _row, as_json=as_json)
+    listed(entries, HEADINGS, _row, as_json=as_json, names=(lambda one: one.name) if quiet else None)
 
 
 def _row(entry: types.FileEntry) -> tuple[str, ...]:

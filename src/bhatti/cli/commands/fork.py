@@ -62,13 +62,14 @@ def checkpoint() -> None:
 @click.argument("sandbox")
 @click.argument("name")
 @json_option
-def create(sandbox: str, name: str, as_json: bool) -> None:
+@quiet_option
+def create(sandbox: str, name: str, as_json: bool, quiet: bool) -> None:
     """Keep a copy of a sandbox as it is now; it is woken if it sleeps.
 
     Example: bhatti checkpoint create agent-1 before-upgrade
     """
     made = client().call(table.CHECKPOINT_CREATE, types.CheckpointCreate(name=name), id=sandbox)
-    answer(made, f"{made.name}\t{output.size(made.size_bytes >> 20)}", as_json=as_json)
+    answer(made, made.name if quiet else f"{made.name}\t{output.size(made.size_bytes >> 20)}", as_json=as_json)
 
 
 @checkpoint.command()

@@ -2,7 +2,9 @@ import re
 import subprocess
 import sys
 
-from tests.unit.bhatti.cli.conftest import Bhatti
+import pytest
+from tests.daemons import Daemon, error_of
+from tests.unit.bhatti.cli.conftest import Bhatti, Remote
 
 from bhatti.cli.root import COMMANDS
 
@@ -29,3 +31,19 @@ def test_an_unknown_command_is_an_error(bhatti: Bhatti) -> None:
 
 def test_the_version_is_told(bhatti: Bhatti) -> None:
     assert re.fullmatch(r"bhatti \d+\.\d+\.\d+\n", bhatti("--version").out)
+
+
+def test_the_daemon_and_the_key_can_be_given_before_the_command(
+    bhatti: Bhatti, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BHATTI_URL", "unix:///nowhere")
+    monkeypatch.setenv("BHATTI_API_KEY", "bht_of_somebody_else")
+    assert bhatti("--url", remote.url, "--key", remote.key, "user", "me", "--json").json()["name"] == remote.name
+
+
+def test_what_is_given_before_the_command_wins_whatever_the_command(served: Daemon) -> None:
+    env = {"BHATTI_URL": "unix:///nowhere"}
+    done = served.bhatti("--url", str(served.endpoint), "exec", "one", "--", "sh", "-c", "exit 9", env=env)
+    assert (done.returncode, done.stderr) == (9, b"")
+    assert error_of(served.bhatti("--url", "box", "ls", "--json")) == (2, "bad-url")
+    assert error_of(served.bhatti("ls", "--json", env=env)) == (69, "daemon-not-running")

@@ -44,6 +44,7 @@ def test_a_directory_is_listed(bhatti: Bhatti, tmp_path: Path) -> None:
     assert lines[1].startswith("drwxr-xr-x")
     assert lines[2].split()[:2] == ["-rw-r--r--", "5"]
     assert [entry["name"] for entry in bhatti("file", "ls", "one", str(tmp_path), "--json").json()] == ["dir", "file"]
+    assert bhatti("file", "ls", "one", str(tmp_path), "-q").out == "dir\nfile\n"
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def test_checkpoints_are_listed_and_gone_back_to(bhatti: Bhatti, kept: str) -> N
     assert bhatti("checkpoint", "restore", "one", kept, "--json").json()["name"] == "one"
     assert bhatti("checkpoint", "rm", "one", kept, "--json").json() == {"status": "deleted"}
     assert bhatti("checkpoint", "create", "one", kept, "--json").json()["usable"]
+    assert bhatti("checkpoint", "rm", "one", kept).code == 0
+    assert bhatti("checkpoint", "create", "one", kept, "--quiet").out == f"{kept}\n"
 
 
 def test_a_snapshot_is_verified_of_what_is_stopped(bhatti: Bhatti) -> None:
