@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bhatti.daemon import builds, doctor
+from bhatti.daemon import builds, doctor, upgrading
 from bhatti.daemon.settings import Settings
 from bhatti.images.store import ImageStore
 from bhatti.operations import types
@@ -50,6 +50,11 @@ def run_image_remove(settings: Settings, arguments: list[str]) -> None:
     _say(types.Outcome(status="deleted"))
 
 
+def run_snapshot_list(settings: Settings, arguments: list[str]) -> None:
+    """Print the memory snapshots; with an argument, those that the Firecracker at that path could not load."""
+    _say(upgrading.stranded(settings, arguments[0]) if arguments else upgrading.snapshots(settings))
+
+
 WORK: dict[str, Callable[[Settings, list[str]], None]] = {
     "doctor": run_doctor,
     "image-list": run_image_list,
@@ -57,6 +62,7 @@ WORK: dict[str, Callable[[Settings, list[str]], None]] = {
     "image-import": run_image_import,
     "image-pull": run_image_pull,
     "image-remove": run_image_remove,
+    "snapshot-list": run_snapshot_list,
 }
 
 

@@ -1,12 +1,15 @@
 """`bhatti fork`, `checkpoint` and `snapshot`."""
 
+from pathlib import Path
+
 import click
 
-from bhatti.cli import output
+from bhatti.cli import offline, output
 from bhatti.cli.answers import answer, listed
 from bhatti.cli.commands.sandbox import followed, told
 from bhatti.cli.outfits import file_option, injection, secret_option, wanted_secrets
 from bhatti.cli.session import client, env_option, environment, json_option, quiet_option
+from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
 
 
@@ -138,6 +141,37 @@ def verify(sandbox: str, probe: bool, as_json: bool) -> int:
     tried = " (loaded for a try)" if report.probed else ""
     answer(report, f"{'ok' if report.usable else 'unusable'}: {report.detail}{tried}", as_json=as_json)
     return 0 if report.usable else 65
+
+
+@snapshot.command("ls")
+@click.option("--stranded", is_flag=True, help="Only those that a Firecracker could not load: before an upgrade to it.")
+@click.option("--firecracker", metavar="PATH", help="The one to ask about; otherwise that of the daemon's settings.")
+@json_option
+@quiet_option
+def list_(stranded: bool, firecracker: str | None, as_json: bool, quiet: bool) -> int:
+    """List the memory of stopped sandboxes and of checkpoints, and what made each. Needs no daemon, but its rights.
+
+    With --stranded, returns 65 if there are any: those sandboxes would boot from their disk. Golden snapshots, which
+    the daemon makes anew by itself, are not listed.
+
+    Example: bhatti snapshot ls
+    """
+    if firecracker is not None and not stranded:
+        raise InvalidRequest("--firecracker goes with --stranded", hint="bhatti snapshot ls --stranded --firecracker …")
+    path = str(Path(firecracker).absolute()) if firecracker and "/" in firecracker else firecracker or ""
+    found = offline.answer("snapshot-list", list[types.StoredSnapshot], *([path] if stranded else []))
+
+    def row(one: types.StoredSnapshot) -> tuple[str, ...]:
+        made_by = " ".join(filter(None, (one.engine, one.version))) or "-"
+        age = output.age(one.created_at) if one.created_at else "-"
+        return one.sandbox, one.checkpoint or "-", made_by, age, output.size(one.size_bytes >> 20), one.stranded or "-"
+
+    def name(one: types.StoredSnapshot) -> str:
+        return f"{one.sandbox} {one.checkpoint}".rstrip()
+
+    headings = ("SANDBOX", "CHECKPOINT", "TAKEN WITH", "AGE", "SIZE", "STRANDED")
+    listed(found, headings, row, as_json=as_json, names=name if quiet else None)
+    return 65 if stranded and found else 0
 
 
 COMMANDS = {"fork": fork, "checkpoint": checkpoint, "snapshot": snapshot}

@@ -44,4 +44,5 @@ def open_host(settings: QemuSettings) -> QemuHost:
         engine="firecracker",
         machine=MACHINE,
         devices=msgspec.json.encode(settings.limits).decode(),
+        snapshot_format=program.snapshot_format,
     )

@@ -21,10 +21,14 @@ TIMEOUT_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Firecracker:
-    """A program that was found to be a Firecracker that can be used."""
+    """A program that was found to be a Firecracker that can be used.
+
+    `snapshot_format` is the version of the snapshots that it writes, MAJOR.MINOR.PATCH; empty if it does not tell.
+    """
 
     path: str
     version: str
+    snapshot_format: str = ""
 
 
 def find_firecracker(wanted: str = "") -> Firecracker:
@@ -34,13 +38,20 @@ def find_firecracker(wanted: str = "") -> Firecracker:
     run), `firecracker-unknown` (it is none) and `firecracker-too-old`.
     """
     path = _locate(wanted)
+    version = checked_version(path, _asked(path, "--version"))
+    # Its farewell to the log comes behind.
+    found = re.match(r"v(\d+\.\d+\.\d+)\s", _asked(path, "--snapshot-version"))
+    return Firecracker(path, version, found[1] if found else "")
+
+
+def _asked(path: str, question: str) -> str:
     try:
         done = subprocess.run(
-            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+            [path, question], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise MissingDependency(f"cannot run {path}: {error}", hint=INSTALL, code="firecracker-unknown") from error
-    return Firecracker(path, checked_version(path, done.stdout))
+    return done.stdout
 
 
 def checked_version(path: str, printed: str) -> str:

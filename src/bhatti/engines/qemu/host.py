@@ -12,7 +12,8 @@ from bhatti.images.store import ImageStore
 class QemuHost:
     """The host as the engine found it when it was entered.
 
-    `engine` and `machine` say, in snapshots, what made them; an empty `machine` is the one that QEMU is told to be.
+    `engine`, `machine` and `snapshot_format` say, in snapshots, what made them; an empty `machine` is the one that QEMU
+    is told to be, an empty format is of no known version.
     `devices` is what was set about a machine's devices, which its snapshots keep: a fork has what its mold was given.
     """
 
@@ -26,6 +27,7 @@ class QemuHost:
     engine: str = "qemu"
     machine: str = ""
     devices: str = ""
+    snapshot_format: str = ""
 
 
 def open_host(settings: QemuSettings) -> QemuHost:

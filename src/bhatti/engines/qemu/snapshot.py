@@ -44,10 +44,14 @@ class SealedDrive(msgspec.Struct, frozen=True):
 
 
 class Maker(msgspec.Struct, frozen=True, kw_only=True):
-    """What a state can be loaded by: the same again, and nothing else."""
+    """What a state can be loaded by: the same again, or another version that reads the same format.
+
+    `format` is the version of the format, MAJOR.MINOR.PATCH, with an engine that has one and promises to keep to it.
+    """
 
     engine: str = "qemu"
     version: str
+    format: str = ""
     accelerator: str
     machine: str
     processor: str
@@ -83,6 +87,7 @@ def maker_of(host: QemuHost) -> Maker:
     return Maker(
         engine=host.engine,
         version=host.version,
+        format=host.snapshot_format,
         accelerator=host.verdict.accelerator,
         machine=host.machine or machine_type(host.verdict.accelerator),
         processor=_host_processor() if kvm else "max",
@@ -149,10 +154,8 @@ def obstacle(manifest: Manifest, maker: Maker, *, card: str) -> str | None:
     """Return why the snapshot cannot be loaded here and now, or None if it can. Blocks: it reads the state file."""
     if manifest.format != FORMAT:
         return f"its memory snapshot has format {manifest.format}, this bhatti knows {FORMAT}"
-    for field in Maker.__struct_fields__:
-        then, now = getattr(manifest.maker, field), getattr(maker, field)
-        if then != now:
-            return f"its memory snapshot was taken with {field} {then}, here it is {now}"
+    if (stranger := unreadable(manifest.maker, maker)) is not None:
+        return stranger
     if manifest.card != card:
         return f"its memory snapshot has a network card of another kind ({manifest.card})"
     parts = [("state", manifest.state), ("kernel", manifest.kernel), ("initramfs", manifest.initramfs)]
@@ -164,6 +167,26 @@ def obstacle(manifest: Manifest, maker: Maker, *, card: str) -> str | None:
         if broken is not None:
             return f"the {name} file of its memory snapshot {broken}"
     return None
+
+
+def unreadable(then: Maker, now: Maker) -> str | None:
+    """Return why a snapshot that was taken by `then` cannot be loaded by `now`, or None if it can."""
+    for field in ("engine", "version", "accelerator", "machine", "processor"):
+        was, here = getattr(then, field), getattr(now, field)
+        if was != here and not (field == "version" and _reads(now.format, then.format)):
+            return f"its memory snapshot was taken with {field} {was}, here it is {here}"
+    return None
+
+
+def _reads(now: str, then: str) -> bool:
+    """Return whether who writes the format `now` reads `then`: the same major version, the minor one not later.
+
+    Source: Firecracker's docs/snapshotting/versioning.md. Where a format is not known, nothing is promised.
+    """
+    if not now or not then:
+        return False
+    ours, theirs = ([int(part) for part in version.split(".")[:2]] for version in (now, then))
+    return ours[0] == theirs[0] and ours[1] >= theirs[1]
 
 
 def damage(file: SealedFile) -> str | None:

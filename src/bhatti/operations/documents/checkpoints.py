@@ -53,6 +53,21 @@ class SnapshotVerify(Request, frozen=True, kw_only=True):
     probe: bool = False
 
 
+class StoredSnapshot(Answer, frozen=True, kw_only=True):
+    """Memory at rest: of a sandbox that is stopped or (`checkpoint`) of one of its checkpoints, and what made it.
+
+    `stranded` says why it could not be loaded by the Firecracker that was asked about, and is empty if it could.
+    """
+
+    sandbox: str
+    checkpoint: str = ""
+    engine: str = ""
+    version: str = ""
+    created_at: datetime.datetime | None = None
+    size_bytes: int = 0
+    stranded: str = ""
+
+
 class SnapshotReport(Answer, frozen=True, kw_only=True):
     """Whether a stopped sandbox can go on where it was; `detail` says why not, or when that was."""
 

@@ -5,6 +5,8 @@ import msgspec
 import pytest
 from tests.serving import settings_in
 from tests.unit.bhatti.daemon.test_builds import BASE, Store
+from tests.unit.bhatti.engines.firecracker.test_version import program
+from tests.unit.bhatti.engines.qemu.test_stored import FIRECRACKER, at_rest
 
 from bhatti.daemon import builds, offline
 from bhatti.daemon.offline import WORK
@@ -20,6 +22,17 @@ def said(capsysbinary: pytest.CaptureFixture[bytes], directory: Path, work: str,
 def test_the_doctor_answers_with_a_report(capsysbinary: pytest.CaptureFixture[bytes], directory: Path) -> None:
     (line,) = said(capsysbinary, directory, "doctor")
     assert msgspec.json.decode(line, type=types.DoctorReport).checks
+
+
+def test_snapshots_are_listed_or_those_that_are_stranded(
+    capsysbinary: pytest.CaptureFixture[bytes], directory: Path
+) -> None:
+    assert said(capsysbinary, directory, "snapshot-list") == [b"[]"]
+    at_rest(directory / "sandboxes", "anna", FIRECRACKER)
+    for version, count in (("1.16.1", 0), ("1.17.0", 1)):
+        arguments = [str(program(directory, f"Firecracker v{version}"))]
+        (line,) = said(capsysbinary, directory, "snapshot-list", *arguments)
+        assert len(msgspec.json.decode(line, type=list[types.StoredSnapshot])) == count
 
 
 def test_images_are_listed(capsysbinary: pytest.CaptureFixture[bytes], directory: Path) -> None:

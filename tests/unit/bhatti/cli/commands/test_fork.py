@@ -1,8 +1,11 @@
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.unit.bhatti.cli.conftest import Bhatti
+from tests.unit.bhatti.engines.firecracker.test_version import program
+from tests.unit.bhatti.engines.qemu.test_stored import FIRECRACKER, at_rest
 
 
 @pytest.fixture
@@ -55,6 +58,27 @@ def test_a_snapshot_is_verified_of_what_is_stopped(bhatti: Bhatti) -> None:
     assert bhatti("snapshot", "verify", "one", "--probe").out == "ok: it is where it was (loaded for a try)\n"
     assert bhatti("snapshot", "verify", "one", "--json").json()["probed"] is False
     bhatti("start", "one")
+
+
+def test_snapshots_at_rest_are_listed_without_a_daemon(
+    bhatti: Bhatti, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("BHATTI_STATE_DIR", str(tmp_path))
+    assert bhatti("snapshot", "ls", "--json").json() == []
+    at_rest(tmp_path / "sandboxes", "anna", FIRECRACKER)
+    done = bhatti("snapshot", "ls")
+    heading, row = done.out.splitlines()
+    assert (done.code, heading.split()[:2]) == (0, ["SANDBOX", "CHECKPOINT"])
+    assert row.split()[:4] == ["anna", "-", "firecracker", "1.16.1"]
+    assert bhatti("snapshot", "ls", "-q").out == "anna\n"
+    newer = program(tmp_path, "Firecracker v1.17.0")
+    monkeypatch.chdir(tmp_path)
+    done = bhatti("snapshot", "ls", "--stranded", "--firecracker", f"./{newer.name}")
+    assert done.code == 65
+    assert "taken with version 1.16.1, here it is 1.17.0" in done.out
+    same = program(tmp_path, "Firecracker v1.16.1")
+    assert bhatti("snapshot", "ls", "--stranded", "--firecracker", str(same), "--json").json() == []
+    assert bhatti("snapshot", "ls", "--firecracker", str(same)).code == 2
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,13 @@ def test_the_real_one_is_found_and_new_enough(firecracker: str) -> None:
     assert tuple(int(part) for part in found.version.split(".")[:2]) >= (1, 15)
 
 
+def test_the_format_of_its_snapshots_is_asked_for(tmp_path: Path) -> None:
+    path = program(tmp_path, "Firecracker v1.16.1")
+    assert find_firecracker(str(path)).snapshot_format == ""
+    path.write_text("#!/bin/sh\ncase $1 in --version) echo Firecracker v1.16.1;; *) echo v10.1.0; echo bye;; esac\n")
+    assert find_firecracker(str(path)).snapshot_format == "10.1.0"
+
+
 def test_the_one_on_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(tmp_path, "Firecracker v1.15.0\n").rename(tmp_path / "firecracker")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")

@@ -95,6 +95,16 @@ def test_another_maker_is_refused_and_both_are_named(manifest: Manifest, host: Q
     assert str(getattr(manifest.maker, field)) in text
 
 
+@pytest.mark.parametrize(("then", "loads"), [("10.0.0", True), ("10.1.9", True), ("10.2.0", False), ("9.1.0", False)])
+def test_another_version_that_reads_the_format_may_load_it(
+    manifest: Manifest, host: QemuHost, then: str, loads: bool
+) -> None:
+    now = msgspec.structs.replace(snapshot.maker_of(host), version="newer", format="10.1.0")
+    other = msgspec.structs.replace(manifest.maker, format=then)
+    found = snapshot.obstacle(msgspec.structs.replace(manifest, maker=other), now, card="user")
+    assert (found is None) is loads
+
+
 def test_another_kind_of_network_card_is_refused(manifest: Manifest, host: QemuHost) -> None:
     assert "network card" in str(snapshot.obstacle(manifest, snapshot.maker_of(host), card="bridge"))
 
