@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,18 @@ settings.register_profile("bhatti", deadline=None, suppress_health_check=[Health
 settings.load_profile("bhatti")
 
 pytest_plugins = ["tests.dockerd"]
+
+PATIENCE = "BHATTI_TEST_PATIENCE"
+"""By how much the timeouts that tests ask for are multiplied: in the lab, say, where a guest boots for a minute."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have patience."""
+    factor = float(os.environ.get(PATIENCE, "1"))
+    for item in items if factor != 1 else ():
+        asked = item.get_closest_marker("timeout")
+        if asked is not None and asked.args:
+            item.add_marker(pytest.mark.timeout(asked.args[0] * factor), append=False)
 
 
 @pytest.fixture(scope="session")
