@@ -16,6 +16,7 @@ SECTIONS = {
     "cli": "The command line and the daemon",
     "files": "Files in and out of a sandbox",
     "proxy": "Ways to a server in a sandbox",
+    "callers": "The daemon with many callers",
 }
 """Modules of this package in order, each with a `rows()`, and what their tables are called."""
 
