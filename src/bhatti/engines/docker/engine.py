@@ -102,27 +102,33 @@ class DockerEngine(Engine):
     async def aclose(self) -> None:
         """See `Engine.aclose`; with the last container gone, the network goes too."""
         tasks, self._tasks = self._tasks, None
-        if tasks is not None:
-            tasks.cancel_scope.cancel()
-            await tasks.__aexit__(None, None, None)
-        with anyio.CancelScope(shield=True):
-            host, self._opened = self._opened, None
-            idle = not self._machines
-            try:
-                if self._pool is not None:
-                    await self._pool.aclose()
-                for machine in self._machines.values():
-                    await machine.aclose()
-            finally:
-                self._machines.clear()
-                if host is not None:
-                    try:
-                        if idle:
-                            with _no_harm():
-                                await host.network.sweep(())
-                                await host.network.remove()
-                    finally:
-                        await host.api.aclose()
+        try:
+            if tasks is not None:
+                tasks.cancel_scope.cancel()
+                await tasks.__aexit__(None, None, None)
+        finally:
+            # Also where whoever uses the engine is cancelled: the group has waited for its tasks before it says so.
+            with anyio.CancelScope(shield=True):
+                await self._let_go()
+
+    async def _let_go(self) -> None:
+        host, self._opened = self._opened, None
+        idle = not self._machines
+        try:
+            if self._pool is not None:
+                await self._pool.aclose()
+            for machine in self._machines.values():
+                await machine.aclose()
+        finally:
+            self._machines.clear()
+            if host is not None:
+                try:
+                    if idle:
+                        with _no_harm():
+                            await host.network.sweep(())
+                            await host.network.remove()
+                finally:
+                    await host.api.aclose()
 
     async def adopt(self) -> list[Machine]:
         """See `Engine.adopt`."""
@@ -150,7 +156,7 @@ class DockerEngine(Engine):
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await machine.remove()
-                del self._machines[spec.id]
+                self._machines.pop(spec.id, None)  # the engine may have been closed meanwhile
                 await self._leave(spec.owner)
             raise
         return machine.described()

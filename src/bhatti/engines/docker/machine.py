@@ -267,7 +267,6 @@ class DockerMachine:
 
     async def _claim(self, ready: ReadyContainer, image: FoundImage, stages: Stages) -> None:
         """Take over a container that was made before anybody had asked for it."""
-        stages.begin("claim")
         self._home, self._docker = ready.home, ready.docker
         self.record = msgspec.structs.replace(
             self.record,
@@ -275,13 +274,14 @@ class DockerMachine:
             home=ready.home.directory.name,
             why=f"taken from the pool of ready containers: {self._host.why}",
         )
-        await anyio.to_thread.run_sync(self._make_directory)
 
         async def launch() -> ContainerInfo:
             await anyio.to_thread.run_sync(ready.tell, config_document(self.spec, image.env))
             return ready.info
 
         try:
+            stages.begin("claim")  # whatever fails from here on finds the container in `self`, and removes it
+            await anyio.to_thread.run_sync(self._make_directory)
             await self._start(stages, launch)
         finally:
             ready.close()

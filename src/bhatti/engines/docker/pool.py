@@ -61,6 +61,8 @@ class ReadyContainer:
     @property
     def waits(self) -> bool:
         """Whether the agent still reads at the other end."""
+        if self._pipe < 0:
+            return False
         poll = select.poll()
         poll.register(self._pipe, select.POLLOUT)
         return not any(events & select.POLLERR for _, events in poll.poll(0))
@@ -84,10 +86,11 @@ class ReadyContainer:
             self._pipe = -1
 
     async def discard(self) -> None:
-        """Remove it, unused."""
+        """Remove it, unused. Shielded, idempotent, repeatable after a failure."""
         self.close()
-        await self.docker.remove()
-        await anyio.to_thread.run_sync(remove_tree, self.home.directory)
+        with anyio.CancelScope(shield=True):
+            await self.docker.remove()
+            await anyio.to_thread.run_sync(remove_tree, self.home.directory)
 
 
 class ReadyPool:
@@ -123,9 +126,7 @@ class ReadyPool:
         if self._wanted is not None and self._wanted[0].network == network:
             self._wanted = None
             self._asked.set()  # what is being made at this moment is of no use either
-            for ready in [ready for ready in self._ready if ready.shape.network == network]:
-                self._ready.remove(ready)
-                await ready.discard()
+            await self._discard([ready for ready in self._ready if ready.shape.network == network])
 
     async def fill(self) -> None:
         """Make what is missing whenever somebody wants something, until cancelled."""
@@ -139,16 +140,26 @@ class ReadyPool:
                 log.warning("no container could be made ready: %s", error)
 
     async def aclose(self) -> None:
-        """Remove all of them. Idempotent."""
-        while self._ready:
-            await self._ready.pop().discard()
+        """Remove all of them; `fill` must have ended. Idempotent."""
+        await self._discard(list(self._ready))
+
+    async def _discard(self, useless: list[ReadyContainer]) -> None:
+        """Remove some. One that cannot be removed stays, to be tried again here or by the next engine's `adopt`."""
+        for ready in useless:
+            try:
+                await ready.discard()
+            except (BhattiError, OSError) as error:
+                log.error("container %s, which was ready, could not be removed: %s", ready.docker.reference[:12], error)
+            else:
+                # Only now: whoever is cancelled meanwhile leaves nothing that nobody knows. Somebody else may have
+                # removed the same one.
+                self._ready = [other for other in self._ready if other is not ready]
 
     async def _fill_up(self) -> None:
         wanted = self._wanted
-        useless = [ready for ready in self._ready if wanted is None or ready.shape != wanted[0] or not ready.waits]
-        for ready in useless:
-            self._ready.remove(ready)
-            await ready.discard()
+        await self._discard(
+            [ready for ready in self._ready if wanted is None or ready.shape != wanted[0] or not ready.waits]
+        )
         while wanted is not None and len(self._ready) < self._size and self._wanted == wanted:
             self._ready.append(await self._make(*wanted))
 
@@ -160,6 +171,7 @@ class ReadyPool:
         nobody = SandboxSpec(
             id=name, name=name, image="", cpus=shape.cpus, memory_mib=shape.memory_mib, disk_mib=1, token=""
         )
+        pipe = -1
         try:
             await anyio.to_thread.run_sync(_make_home, home)
             agent = await anyio.to_thread.run_sync(unpack_agent, image.boot, host.settings.agents_dir)
@@ -169,9 +181,10 @@ class ReadyPool:
             pipe = await self._reach(home, docker)
             info = await docker.inspect()
             if info is None:
-                os.close(pipe)
                 raise EngineFailure("a container that was being made ready is gone", code="container-gone")
         except BaseException:
+            if pipe >= 0:
+                os.close(pipe)
             with anyio.CancelScope(shield=True):
                 await docker.remove()
                 await anyio.to_thread.run_sync(remove_tree, home.directory)

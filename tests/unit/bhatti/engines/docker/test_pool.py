@@ -1,11 +1,13 @@
+import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
-from tests.dockerd import PrivateDocker
+from tests.dockerd import TINY, PrivateDocker
 from tests.unit.bhatti.engines.docker.conftest import new_spec
 from tests.unit.bhatti.engines.docker.test_machine import eventually
 
@@ -13,7 +15,7 @@ from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.container import container_name
 from bhatti.engines.docker.engine import DockerEngine
 from bhatti.engines.docker.host import open_host
-from bhatti.engines.docker.pool import can_be_ready
+from bhatti.engines.docker.pool import ReadyPool, Shape, can_be_ready
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
 
@@ -42,6 +44,15 @@ async def engine(pooled: DockerSettings, nothing_left: None) -> AsyncIterator[Do
 
 def was_ready(why: str) -> bool:
     return why.startswith("taken from the pool")
+
+
+def removed_but_open(directory: Path) -> list[str]:
+    """Return the files that were in a directory, and which this process keeps open."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.append(str(descriptor.readlink()))
+    return [path for path in found if path.startswith(f"{directory}/") and path.endswith("(deleted)")]
 
 
 async def test_a_ready_one_becomes_the_sandbox_that_was_asked_for(engine: DockerEngine, docker: PrivateDocker) -> None:
@@ -132,6 +143,52 @@ async def test_a_create_cancelled_while_it_takes_a_ready_one_leaves_nothing(engi
         await engine.create(new_spec(), progress=lambda stage: scope.cancel() if stage == "claim" else None)
     assert scope.cancelled_caught
     assert await engine.list() == []
+    assert removed_but_open(engine.settings.homes_dir) == []
+
+
+async def test_a_create_whose_caller_fails_while_it_takes_a_ready_one_leaves_nothing(
+    engine: DockerEngine, api: DockerApi
+) -> None:
+    def refuse(stage: str) -> None:
+        if stage == "claim":
+            raise RuntimeError(stage)
+
+    with pytest.raises(RuntimeError, match="claim"):
+        await engine.create(new_spec(), progress=refuse)
+    assert await engine.list() == []
+    # The other one that was ready is, and nothing else: the pool is filled up by creations that succeed.
+    assert len(await api.containers(f"bhatti.instance={engine.host.instance}")) == 1
+    assert removed_but_open(engine.settings.homes_dir) == []
+
+
+async def test_a_pool_that_ends_while_it_removes_leaves_nothing(settings: DockerSettings, nothing_left: None) -> None:
+    host = await open_host(settings)
+    pool, network = ReadyPool(host, 1), host.network.name
+    image = await host.images.find(TINY)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(pool.fill)
+        pool.want(Shape.of(new_spec(), image, network), image)
+        await eventually(lambda: pool.count == 1)
+        pool.want(Shape.of(new_spec(cpus=2), image, network), image)
+        while pool.count:  # until Docker is being asked to remove it
+            await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    await pool.aclose()
+    assert await host.api.containers(f"bhatti.instance={host.instance}") == []
+    await host.network.remove()
+    await host.api.aclose()
+
+
+async def test_an_engine_whose_user_is_cancelled_leaves_nothing_ready(
+    pooled: DockerSettings, nothing_left: None
+) -> None:
+    with anyio.CancelScope() as scope:
+        async with DockerEngine(pooled) as engine:
+            await engine.destroy((await engine.create(new_spec())).id)
+            await eventually(lambda: engine.ready == 2)
+            scope.cancel()
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
 
 
 async def test_not_every_host_can_have_them(docker: PrivateDocker, tmp_path: Path) -> None:
