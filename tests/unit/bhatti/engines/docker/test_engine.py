@@ -26,7 +26,8 @@ from bhatti.errors import BhattiError, Busy, Conflict, InvalidRequest, MissingDe
 from bhatti.model.sandbox import Status
 from bhatti.net.instance import instance_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.vm]
+# Starting ten containers at once takes three seconds on a quiet machine, and twenty on one with much else to do.
+pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(120)]
 
 NOBODY = 65534
 

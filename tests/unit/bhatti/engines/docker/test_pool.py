@@ -22,6 +22,7 @@ from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.vm,
+    pytest.mark.timeout(120),  # each makes up to six containers
     pytest.mark.skipif(os.geteuid() != 0, reason="gives containers other host names, which needs root"),
 ]
 
