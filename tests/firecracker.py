@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.privileges import in_chroot
 
 from bhatti.engines.firecracker import kvm
 from bhatti.engines.firecracker.api import FirecrackerApi
@@ -20,6 +21,16 @@ def need_firecracker() -> str:
     found = shutil.which(os.environ.get(VARIABLE) or "firecracker")
     if found is None:
         pytest.skip(f"needs Firecracker: on PATH, or named by {VARIABLE}")
+    return found
+
+
+def need_jailer(firecracker: str) -> str:
+    """Return the path of the jailer beside Firecracker or on PATH; skip the test, saying so, unless it can be used."""
+    found = shutil.which(Path(firecracker).resolve().with_name("jailer")) or shutil.which("jailer")
+    if found is None:
+        pytest.skip("needs Firecracker's jailer, beside it or on PATH")
+    if os.geteuid() != 0 or in_chroot():
+        pytest.skip("needs root, and a / that pivot_root(2) can replace")
     return found
 
 

@@ -131,6 +131,7 @@ def _firecracker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its typ
         ready_pool=chosen.ready_pool,
         log_level=chosen.log_level,
         metrics=chosen.metrics,
+        jailer=chosen.jailer,
         limits=Limits(
             disk_mib_per_s=chosen.disk_mib_per_s,
             disk_ops_per_s=chosen.disk_ops_per_s,

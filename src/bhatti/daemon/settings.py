@@ -72,11 +72,13 @@ class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     The limits are of each drive that a sandbox can write, and of its network in each direction; 0 is without a limit.
     With `metrics`, Firecracker writes its own once a minute to `firecracker.metrics` in the machine's directory.
+    `jailer` names its jailer, in whose jail each machine is then; empty for none.
     """
 
     binary: str = ""
     log_level: Literal["off", "error", "warning", "info", "debug", "trace"] = "error"
     metrics: bool = False
+    jailer: str = ""
     disk_mib_per_s: Rate = 0
     disk_ops_per_s: Rate = 0
     net_mib_per_s: Rate = 0

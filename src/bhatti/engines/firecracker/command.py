@@ -16,6 +16,9 @@ from bhatti.net.instance import instance_of
 ENV = "/usr/bin/env"
 """Changes the working directory and becomes the program: its `-C` came with coreutils 8.28."""
 
+WORKING = 3
+"""How many words of the command line say where to work."""
+
 NAME_DIGITS = 24
 
 CARD = "eth0"

@@ -4,6 +4,7 @@ import dataclasses
 
 import msgspec
 
+from bhatti.engines.firecracker.jail import find_jailer
 from bhatti.engines.firecracker.kvm import OTHERWISE, need_kvm
 from bhatti.engines.firecracker.settings import FirecrackerSettings
 from bhatti.engines.firecracker.version import find_firecracker
@@ -21,10 +22,13 @@ MACHINE = "pci"
 def open_host(settings: QemuSettings) -> QemuHost:
     """Look at the host, with `FirecrackerSettings`; blocks for a moment.
 
-    Raises `MissingDependency`: like `find_firecracker`, and like `need_kvm`, and with the code `bridge-impossible`.
+    Raises `MissingDependency`: like `find_firecracker`, `find_jailer` and `need_kvm`, and with the code
+    `bridge-impossible`.
     """
     assert isinstance(settings, FirecrackerSettings)
     program = find_firecracker(settings.binary)
+    if settings.jailer:
+        settings = dataclasses.replace(settings, jailer=find_jailer(settings.jailer, program.version))
     verdict = need_kvm(program.path, program.version, settings.state_dir)
     try:
         networks = network.choose_networks(dataclasses.replace(settings, network="bridge"))

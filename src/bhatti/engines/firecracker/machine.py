@@ -7,6 +7,7 @@ the machine (a copy for a fork, a stop that failed) the next is a full one again
 of no use until it is complete, and nobody would use it: what it held before was spent when the machine ran on from it.
 """
 
+import os
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine
 from bhatti.engines.firecracker import api_types as types
-from bhatti.engines.firecracker import command
+from bhatti.engines.firecracker import command, jail
 from bhatti.engines.firecracker.api import FirecrackerApi
 from bhatti.engines.firecracker.settings import FirecrackerSettings
 from bhatti.engines.qemu import console, death
@@ -46,7 +47,21 @@ class FirecrackerMachine(QemuMachine):
 
     @property
     def _api(self) -> FirecrackerApi:
-        return FirecrackerApi(self.files.directory / SOCKET)
+        return FirecrackerApi(self._place / SOCKET)
+
+    @property
+    def _place(self) -> Path:
+        """Where the process that runs has its socket; it may be one that an engine with other settings started."""
+        jailed = self.files.directory / jail.RUN
+        return jailed if jailed.is_dir() else self.files.directory
+
+    @property
+    def _jailed(self) -> bool:
+        return self._place.name == jail.RUN
+
+    @property
+    def _user(self) -> int:
+        return jail.user_of(command.instance_name(self.files))
 
     @property
     def _settings(self) -> FirecrackerSettings:
@@ -66,7 +81,7 @@ class FirecrackerMachine(QemuMachine):
         assert isinstance(hardware.card, TapCard)
         self._card = hardware.card
         await anyio.to_thread.run_sync(_link_drives, self.files.directory, hardware)
-        self._process = await self._spawn(SOCKET, self.files.console, self._log)
+        self._process = await self._spawn(hardware, SOCKET, self.files.console, self._log)
         identity = self._process.identity
         await self._note(
             pid=identity.pid,
@@ -92,8 +107,8 @@ class FirecrackerMachine(QemuMachine):
         await api.network_interface(command.network_interface(hardware.card, self._settings.limits))
         await api.entropy(types.EntropyDevice())
 
-    async def _spawn(self, socket: str, output: Path, log: Path) -> VmProcess:
-        await anyio.Path(self.files.directory / socket).unlink(missing_ok=True)
+    async def _spawn(self, hardware: Hardware, socket: str, output: Path, log: Path) -> VmProcess:
+        await anyio.Path(self._place / socket).unlink(missing_ok=True)
         # It opens its log and does not make it.
         await anyio.Path(log).touch(mode=0o600)
         metrics = self.files.directory / METRICS if self._settings.metrics and socket == SOCKET else None
@@ -101,10 +116,33 @@ class FirecrackerMachine(QemuMachine):
             # Begun anew with each process, as it grows by some MB a day.
             await anyio.Path(metrics).unlink(missing_ok=True)
             await anyio.Path(metrics).touch(mode=0o600)
+        jailed = bool(self._settings.jailer)
         line = command.command_line(
-            self._host.binary, self.files, socket=socket, log=log, level=self._settings.log_level, metrics=metrics
+            self._host.binary,
+            self.files,
+            socket=f"{jail.RUN}/{socket}" if jailed else socket,
+            log=log,
+            level=self._settings.log_level,
+            metrics=metrics,
         )
+        await anyio.to_thread.run_sync(jail.abolish, self.files.directory)
+        if jailed:
+            own = (log, metrics) if metrics is not None else (log,)
+            line = await anyio.to_thread.run_sync(self._jail_for, hardware, line[command.WORKING :], own)
         return await VmProcess.spawn(line, log=output)
+
+    def _jail_for(self, hardware: Hardware, firecracker: list[str], own: tuple[Path, ...]) -> list[str]:
+        """Make ready what the machine may reach, and return the command that runs it in its jail. Blocks."""
+        drives = [(drive.path, drive.read_only) for drive in hardware.drives if drive.path is not None]
+        boot = (hardware.kernel, hardware.initramfs)
+        jail.furnish(self.files.directory, self._user, [*drives, *((path, False) for path in own)], boot)
+        return jail.command_line(
+            self._settings.jailer,
+            firecracker,
+            name=command.instance_name(self.files),
+            directory=self.files.directory,
+            files=[*drives, *((path, True) for path in boot)],
+        )
 
     async def _run(self) -> None:
         if self._begun:
@@ -122,14 +160,24 @@ class FirecrackerMachine(QemuMachine):
         await self._save_as(kind, command.STATE, command.MEMORY)
 
     async def _copy(self, files: MachineFiles) -> MachineRecord:
-        await self._save_as("Full", str(files.state), str(files.memory))
+        await self._save_as_copy(files)
         return await anyio.to_thread.run_sync(lambda: copy_machine(self.files, self.record, files, with_memory=False))
+
+    async def _save_as_copy(self, files: MachineFiles) -> None:
+        if self._jailed:
+            await self._save_as("Full", f"{jail.COPIED}.{command.STATE}", f"{jail.COPIED}.{command.MEMORY}")
+            await anyio.to_thread.run_sync(self._hand_out, files)
+        else:
+            await self._save_as("Full", str(files.state), str(files.memory))
 
     async def _save_as(self, kind: str, state: str, memory: str) -> None:
         await self._note(tracked=False)
         for name in (state, memory):
             # What is there keeps its mode; Firecracker's own would let everybody read the guest's memory.
-            await anyio.Path(self.files.directory / name).touch(mode=0o600)
+            path = self.files.directory / name
+            await anyio.Path(path).touch(mode=0o600)
+            if self._jailed:
+                await anyio.to_thread.run_sync(jail.give, path, self._user)
         order = types.SnapshotCreate(
             snapshot_type="Diff" if kind == "Diff" else "Full", snapshot_path=state, mem_file_path=memory
         )
@@ -138,13 +186,38 @@ class FirecrackerMachine(QemuMachine):
     async def _load(self, files: MachineFiles, *, with_memory: bool) -> None:
         assert self._card is not None
         own = files.directory == self.files.directory
-        order = command.snapshot_load(
-            self._card,
-            state=command.STATE if own else str(files.state),
-            memory=command.MEMORY if own else str(files.memory),
-        )
-        await self._api.load(order)
+        state, memory = (command.STATE, command.MEMORY) if own else (str(files.state), str(files.memory))
+        if self._jailed:
+            state, memory = await anyio.to_thread.run_sync(self._bring_in, files)
+        await self._api.load(command.snapshot_load(self._card, state=state, memory=memory))
+        if self._jailed and not own:
+            # What is mapped needs no name, and must not keep a mold on the disk that nobody else needs.
+            for name in (state, memory):
+                await anyio.Path(self.files.directory / name).unlink()
         await self._note(tracked=own)
+
+    def _bring_in(self, files: MachineFiles) -> tuple[str, str]:
+        """Return the names by which a snapshot is found in the jail. Blocks."""
+        names = (command.STATE, command.MEMORY)
+        if files.directory != self.files.directory:
+            names = (f"{jail.BROUGHT}.{command.STATE}", f"{jail.BROUGHT}.{command.MEMORY}")
+            for name, path in zip(names, (files.state, files.memory), strict=True):
+                here = self.files.directory / name
+                here.unlink(missing_ok=True)
+                here.hardlink_to(path)
+                # Of a mold that many are made from, perhaps at once: it can be read by all of them, and stays root's.
+                path.chmod(0o644)
+        else:
+            for name in names:
+                jail.give(self.files.directory / name, self._user)
+        return names
+
+    def _hand_out(self, files: MachineFiles) -> None:
+        """Move a snapshot from the jail to where it was wanted. Blocks."""
+        for name, target in ((command.STATE, files.state), (command.MEMORY, files.memory)):
+            path = self.files.directory / f"{jail.COPIED}.{name}"
+            os.chown(path, 0, 0)
+            path.replace(target)
 
     async def _settled(self) -> None:
         """An order that nobody waits for any more is finished before the next is taken."""
@@ -166,11 +239,14 @@ class FirecrackerMachine(QemuMachine):
     async def _probe(self, hardware: Hardware, *, with_memory: bool) -> str | None:
         assert isinstance(hardware.card, TapCard)
         output, log = (self.files.directory / f"probe.{kind}" for kind in ("console", "log"))
-        api = FirecrackerApi(self.files.directory / PROBE_SOCKET)
+        place = self.files.directory / jail.RUN if self._settings.jailer else self.files.directory
+        api = FirecrackerApi(place / PROBE_SOCKET)
         try:
-            process = await self._spawn(PROBE_SOCKET, output, log)
+            process = await self._spawn(hardware, PROBE_SOCKET, output, log)
             try:
                 await api.wait_ready(timeout_s=MONITOR_TIMEOUT_S)
+                if self._settings.jailer:
+                    await anyio.to_thread.run_sync(self._bring_in, self.files)
                 await api.load(command.snapshot_load(hardware.card, state=command.STATE, memory=command.MEMORY))
                 return None
             except BhattiError as error:

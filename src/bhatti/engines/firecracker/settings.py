@@ -24,9 +24,11 @@ class FirecrackerSettings(QemuSettings):
     """Where the engine works, and what it must not decide for itself.
 
     What has the same name as with QEMU means the same. Networks are always bridges and the accelerator is always KVM:
-    Firecracker knows nothing else. `metrics` lets it write its own, once a minute.
+    Firecracker knows nothing else. `metrics` lets it write its own, once a minute. `jailer` is the program that puts it
+    into a jail; empty for none.
     """
 
     log_level: Literal["off", "error", "warning", "info", "debug", "trace"] = "error"
     metrics: bool = False
+    jailer: str = ""
     limits: Limits = Limits()

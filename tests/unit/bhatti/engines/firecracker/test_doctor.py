@@ -54,3 +54,13 @@ def test_there_is_no_network_but_a_bridge(
 ) -> None:
     monkeypatch.setattr(doctor, "bridge_ability", lambda: Ability(able, "root" if able else "not root"))
     assert findings(tmp_path, "/nonexistent/firecracker")["network"][0] == level
+
+
+@pytest.mark.parametrize(("jailer", "level"), [("/nonexistent/jailer", "failed"), ("", None)])
+def test_a_jailer_is_looked_for_where_one_is_wanted(tmp_path: Path, jailer: str, level: str | None) -> None:
+    program = tmp_path / "firecracker"
+    program.write_text("#!/bin/sh\necho Firecracker v1.16.1\n")
+    program.chmod(0o755)
+    settings = FirecrackerSettings(state_dir=tmp_path, images_dir=tmp_path, binary=str(program), jailer=jailer)
+    found = {finding.name: finding.level for finding in doctor.examine(settings)}
+    assert found.get("jailer") == level

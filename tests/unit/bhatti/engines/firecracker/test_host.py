@@ -50,6 +50,13 @@ def test_without_a_bridge_there_is_no_firecracker(
     assert not settings.sandboxes_dir.exists()
 
 
+def test_a_jailer_that_is_not_there_is_missed_before_anything_is_made(settings: FirecrackerSettings) -> None:
+    with pytest.raises(MissingDependency) as refusal:
+        host.open_host(dataclasses.replace(settings, jailer="/nonexistent/jailer"))
+    assert refusal.value.code == "jailer-missing"
+    assert not settings.sandboxes_dir.exists()
+
+
 def test_nothing_is_made_without_the_program(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with pytest.raises(MissingDependency):

@@ -7,15 +7,18 @@ from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import anyio
 import pytest
+from tests.firecracker import need_jailer
 from tests.unit.bhatti.engines.qemu.stub import SPEC, StubImages
 
-from bhatti.engines.firecracker import command, machine
+from bhatti.engines.firecracker import command, jail, machine
 from bhatti.engines.firecracker.machine import FirecrackerMachine
 from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits
 from bhatti.engines.qemu import network, probe_guest
-from bhatti.engines.qemu.accelerator import Verdict
+from bhatti.engines.qemu.accelerator import Verdict, device_obstacle
 from bhatti.engines.qemu.command import Drive, Hardware, TapCard
+from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.record import host_boot_id, read_record
@@ -30,8 +33,8 @@ pytestmark = pytest.mark.anyio
 CARD = TapCard("bhatti-no-tap", "06:b4:0a:00:02:0f")
 
 
-@pytest.fixture
-def host(firecracker: str, tmp_path: Path) -> QemuHost:
+@pytest.fixture(params=["free", "jailed"])
+def host(firecracker: str, tmp_path: Path, request: pytest.FixtureRequest) -> QemuHost:
     # Everything that can be asked for is, so that each test sees the real one take it.
     settings = FirecrackerSettings(
         state_dir=tmp_path,
@@ -40,6 +43,7 @@ def host(firecracker: str, tmp_path: Path) -> QemuHost:
         network="user",
         log_level="debug",
         metrics=True,
+        jailer=need_jailer(firecracker) if request.param == "jailed" else "",
         limits=Limits(disk_mib_per_s=100, disk_ops_per_s=1000, net_mib_per_s=100, net_packets_per_s=10000),
     )
     settings.sandboxes_dir.mkdir()
@@ -64,6 +68,14 @@ async def made(host: QemuHost) -> AsyncIterator[FirecrackerMachine]:
     await found.remove()
     assert processes_with(command.name_prefix(host.settings.state_dir)) == []
     assert list(host.settings.sandboxes_dir.iterdir()) == []
+
+
+@pytest.fixture
+def narrow_umask() -> Iterator[None]:
+    """Whatever is made is for its owner alone, as with many a daemon."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -134,6 +146,57 @@ async def test_a_machine_is_described_with_all_that_can_be_asked_for(
     assert "network-interfaces" in made._log.read_text()
 
 
+async def test_a_halted_guest_goes_through_all_that_its_memory_can(
+    made: FirecrackerMachine, own_tap: TapCard, tmp_path: Path, narrow_umask: None
+) -> None:
+    if device_obstacle() is not None:
+        pytest.skip(f"needs KVM: {device_obstacle()}")
+    wanted = dataclasses.replace(hardware(made, incoming=False), card=own_tap)
+    # It does nothing at all, which even a KVM does that can run no real guest.
+    wanted.kernel.write_bytes(probe_guest.elf(b"\xf4\xeb\xfd"))
+    await made._launch(wanted, IPv4Address("10.0.2.15"))
+    await made._run()
+    await made._halt()
+    copy = MachineFiles(tmp_path / "copy")
+    copy.directory.mkdir()
+    made.files.config.write_bytes(bytes(4096))
+    await made._save_as_copy(copy)
+    await made._save(made.files)
+    await made._let_go()
+    for source in (made.files, copy):
+        assert {path.stat().st_mode & 0o077 for path in (source.state, source.memory)} == {0}
+        assert await made._probe(dataclasses.replace(wanted, incoming=True), with_memory=True) is None
+        await made._launch(dataclasses.replace(wanted, incoming=True), IPv4Address("10.0.2.15"))
+        await made._load(source, with_memory=True)
+        assert await made._temperature("why") == (Temperature.WARM, "why")
+        assert made.record.tracked is (source is made.files)
+        assert not list(made.files.directory.glob(f"{jail.BROUGHT}.*"))
+        await made._run()
+        await made._halt()
+        await made._save(made.files)
+        await made._let_go()
+
+
+async def test_a_jail_is_another_user_in_another_root_and_leaves_nothing(made: FirecrackerMachine) -> None:
+    if not made._settings.jailer:
+        pytest.skip("is about the jail")
+    await launch(made)
+    assert made._process is not None
+    proc = Path(f"/proc/{made._process.identity.pid}")
+    user = str(jail.user_of(command.instance_name(made.files)))
+    status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines())
+    assert set(status["Uid"].split()) == set(status["Gid"].split()) == {user}
+    assert int(status["CapEff"], 16) == 0
+    assert not (proc / "root" / "etc").exists()
+    mounts = Path("/proc/self/mountinfo")
+    assert str(made.files.directory) in (proc / "mountinfo").read_text()
+    assert str(made.files.directory) not in await anyio.Path(mounts).read_text()
+    assert list((made.files.directory / jail.BASE).iterdir()) == []
+    os.kill(made._process.identity.pid, signal.SIGKILL)
+    await made._process.wait()
+    assert str(made.files.directory) not in await anyio.Path(mounts).read_text()
+
+
 async def test_a_process_that_dies_while_it_is_told_is_said_to_be_dead(made: FirecrackerMachine) -> None:
     await launch(made)
     assert made._process is not None
@@ -173,7 +236,8 @@ async def test_a_throw_away_process_says_what_is_wrong_and_leaves_nothing(made: 
     found = await made._probe(hardware(made, incoming=True), with_memory=False)
     assert found is not None
     assert found.startswith("it cannot be loaded: ")
-    assert set(made.files.directory.iterdir()) - before <= {made.files.layer}
+    furniture = {made.files.directory / name for name in (jail.BASE, jail.RUN)}
+    assert set(made.files.directory.iterdir()) - before - furniture <= {made.files.layer}
 
 
 async def test_the_next_engine_recognizes_its_machine_and_no_other(made: FirecrackerMachine) -> None:
@@ -183,8 +247,8 @@ async def test_the_next_engine_recognizes_its_machine_and_no_other(made: Firecra
     await again._settled()
     assert made._process is not None
     await made._process.end()
-    other = ["/usr/bin/env", "-C", str(made.files.directory), made._host.binary, "--id", "other"]
-    (made.files.directory / machine.SOCKET).unlink()
+    other = ["/usr/bin/env", "-C", str(made._place), made._host.binary, "--id", "other"]
+    (made._place / machine.SOCKET).unlink()
     process = await VmProcess.spawn([*other, "--api-sock", machine.SOCKET], log=made.files.console)
     try:
         with pytest.raises(EngineFailure) as failure:

@@ -1,0 +1,155 @@
+"""Firecracker in a jail, built by its own jailer: a root directory and a user for each machine.
+
+Theory of operation. The jail's root is a file system in memory, mounted in a mount namespace that is the process' own:
+whatever ends the process ends the jail, and nothing is left to be cleaned up, by whom and after whatever. Into it are
+bound, each at the path that it has outside: the machine's directory, which belongs to root, and the files of its image
+and volumes. Every relative name that a snapshot may hold is a link in the root, so the same snapshots can be loaded in
+a jail and outside. The process owns the files that it writes, and one directory for its socket. Whoever else comes by
+on the host is stopped above: machines are in a directory that root alone may enter.
+"""
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import string
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from bhatti.engines.firecracker.version import TIMEOUT_S
+from bhatti.errors import MissingDependency
+
+UNSHARE, SHELL = "/usr/bin/unshare", "/bin/sh"
+
+BASE = "jail"
+"""The empty directory in the machine's own on which the jail's root is mounted; seen from outside it stays empty."""
+
+RUN = "run"
+"""The directory in the machine's own that the process may make its socket in."""
+
+FIRST_USER, USERS = 1_879_048_192, 1 << 16
+"""Of the users that nobody gives out: from 0x70000000 on, behind systemd's containers (systemd.io/UIDS-GIDS)."""
+
+COPIED, BROUGHT = "copied", "brought"
+"""Snapshots on their way out of the machine's directory and in, as the process reaches nothing beyond it."""
+
+HINT = "install the jailer of the same release beside Firecracker, and name it in firecracker.jailer; empty for none"
+
+NAMES = tuple(f"vd{letter}" for letter in string.ascii_lowercase) + tuple(
+    prefix + name for prefix in ("", f"{COPIED}.", f"{BROUGHT}.") for name in ("state", "ram")
+)
+"""Every relative name that Firecracker may be told."""
+
+SCRIPT = """
+set -e
+umask 022
+base=$1 root=$2 machine=$3
+shift 3
+mount -t tmpfs -o mode=0755,size=64m bhatti-jail "$base"
+mkdir -p "$root$machine"
+mount --bind "$machine" "$root$machine"
+while [ "$1" != -- ]; do
+    if [ -e "$2" ] && [ ! -e "$root$2" ]; then
+        mkdir -p "$root${2%/*}"
+        : > "$root$2"
+        mount --bind "$2" "$root$2"
+        [ "$1" = rw ] || mount -o remount,bind,ro "$root$2"
+    fi
+    shift 2
+done
+shift
+for name in NAMES; do ln -s "$machine/$name" "$root/$name"; done
+exec "$@"
+""".replace("NAMES", " ".join((*NAMES, RUN)))
+
+
+def find_jailer(wanted: str, version: str) -> str:
+    """Return the path of the jailer `wanted`, of the Firecracker of `version`. Blocks for some milliseconds.
+
+    Raises `MissingDependency` with the codes `jailer-missing` and `jailer-unfit`: of another version, or not for this
+    user or host.
+    """
+    path = shutil.which(wanted)
+    if path is None:
+        raise MissingDependency(f"there is no jailer {wanted} that can be run", hint=HINT, code="jailer-missing")
+    if os.geteuid() != 0:
+        raise MissingDependency("the jailer needs root", hint=HINT, code="jailer-unfit")
+    try:
+        said = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise MissingDependency(f"cannot run {path}: {error}", hint=HINT, code="jailer-unfit") from error
+    found = re.match(r"Jailer v(\S+)", said)
+    if found is None or found[1] != version:
+        what = f"of version {found[1]}" if found else "no jailer"
+        raise MissingDependency(f"{path} is {what}, and Firecracker is {version}", hint=HINT, code="jailer-unfit")
+    return path
+
+
+def user_of(name: str) -> int:
+    """Return the user, and the group, that the machine called `name` runs as."""
+    return FIRST_USER + int.from_bytes(hashlib.sha256(name.encode()).digest()[:2], "big") % USERS
+
+
+def furnish(directory: Path, user: int, drives: Iterable[tuple[Path, bool]], others: Iterable[Path]) -> None:
+    """Let `user` use the machine in `directory`: its drives, with whether they are read-only, and `others`. Blocks."""
+    directory.chmod(0o711)
+    (directory / BASE).mkdir(mode=0o700, exist_ok=True)
+    run = directory / RUN
+    run.mkdir(mode=0o700, exist_ok=True)
+    os.chown(run, user, user)
+    for path, read_only in drives:
+        if read_only:
+            _show(path)
+        else:
+            give(path, user)
+    for path in others:
+        _show(path)
+
+
+def abolish(directory: Path) -> None:
+    """Remove what says that the machine in `directory` is in a jail. Blocks."""
+    shutil.rmtree(directory / RUN, ignore_errors=True)
+
+
+def give(path: Path, user: int) -> None:
+    """Let `user` have a file; of one that is not there, Firecracker will say so. Blocks."""
+    with suppress(FileNotFoundError):
+        os.chown(path, user, user)
+
+
+def _show(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        path.chmod(path.stat().st_mode | 0o444)
+
+
+def command_line(
+    jailer: str, firecracker: list[str], *, name: str, directory: Path, files: Iterable[tuple[Path, bool]]
+) -> list[str]:
+    """Return the program and its arguments that run `firecracker`, a program and `--id` first, in the jail.
+
+    `files` are what it reaches beside its directory, each with whether it is read-only.
+    """
+    # The jailer says the name by itself.
+    binary, _, _, *arguments = firecracker
+    base, user = directory / BASE, str(user_of(name))
+    root = base / Path(binary).resolve().name / name / "root"
+    reached = [*files, *((path, True) for path in libraries(binary))]
+    binds = [word for path, read_only in reached for word in ("ro" if read_only else "rw", str(path))]
+    return [
+        *(UNSHARE, "--mount", "--propagation", "private", SHELL, "-c", SCRIPT, "sh"),
+        *(str(base), str(root), str(directory), *binds, "--"),
+        *(jailer, "--id", name, "--exec-file", binary, "--uid", user, "--gid", user),
+        *("--chroot-base-dir", str(base), "--", *arguments),
+    ]
+
+
+@functools.cache
+def libraries(binary: str) -> tuple[Path, ...]:
+    """Return what the program must have beside it to run: nothing if it is a release, which is linked statically."""
+    done = subprocess.run(["/usr/bin/ldd", binary], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    return tuple(Path(path) for path in re.findall(r"(?:=> |^\s+)(/\S+) \(", done.stdout, re.MULTILINE))
