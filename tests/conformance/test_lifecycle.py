@@ -14,7 +14,7 @@ from tests.conformance.leftovers import traces_of
 from bhatti.engines.base import Engine
 from bhatti.engines.qemu.record import BOOT_ID, host_boot_id
 from bhatti.engines.registry import open_engine
-from bhatti.errors import Conflict, CorruptData, NotFound
+from bhatti.errors import Conflict, CorruptData, EngineFailure, NotFound
 from bhatti.model.sandbox import Status, Temperature
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
@@ -113,6 +113,29 @@ async def test_a_create_that_is_cancelled_while_the_guest_boots_leaves_nothing(e
     with anyio.CancelScope() as scope:
         await engine.create(new_spec("cancelled"), progress=lambda stage: scope.cancel() if stage == "agent" else None)
     assert scope.cancelled_caught
+
+
+async def test_a_machine_killed_while_its_guest_boots_is_told_and_leaves_nothing(
+    engine: Engine, settings: Settings, box: Sandbox
+) -> None:
+    if not engine.capabilities.own_kernel:
+        pytest.skip("without a kernel of its own a guest does not boot")
+    before = await traces_of(settings)
+    boots = anyio.Event()
+
+    async def kill() -> None:
+        await boots.wait()
+        for line in (await traces_of(settings)).processes - before.processes:
+            os.kill(int(line.partition(" ")[0]), signal.SIGKILL)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kill)
+        with pytest.raises(EngineFailure, match="SIGKILL") as caught:
+            await engine.create(
+                new_spec("unborn"), progress=lambda stage: boots.set() if stage in ("agent", "identity") else None
+            )
+    assert caught.value.code == "boot-failed"
+    assert (await engine.status(box.spec.id)).status is Status.RUNNING
 
 
 async def test_a_machine_killed_from_outside_has_failed_and_tells_its_cause(engine: Engine, create: Create) -> None:
