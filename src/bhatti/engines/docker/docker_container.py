@@ -43,7 +43,10 @@ class DockerContainer:
 
     async def start(self) -> None:
         """Start its init."""
-        await self._api.start_container(self.reference)
+        # Never broken off either: a container that is removed in the middle of its start may leave its end of the
+        # network behind in Docker's books, and the network can then not be removed before dockerd is restarted.
+        with anyio.CancelScope(shield=True):
+            await self._api.start_container(self.reference)
 
     async def stop(self, grace_s: float, *, paused: bool) -> None:
         """Ask its init to end, kill it after `grace_s`."""
