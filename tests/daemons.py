@@ -99,8 +99,8 @@ class Daemon:
         return Client(self.endpoint)
 
     def machines(self, directory: str = "m") -> list[str]:
-        """The ids of the machines that have a directory; `m` is that of the local engine."""
-        return sorted(path.name for path in (self.directory / directory).glob("*"))
+        """The ids of the machines that have a directory, but for goldens; `m` is that of the local engine."""
+        return sorted(path.name for path in (self.directory / directory).glob("[!.]*"))
 
     def remove_all(self) -> None:
         """End all sandboxes that there are."""
