@@ -38,6 +38,9 @@ from bhatti.store.journal import Journal
 
 log = logging.getLogger(__name__)
 
+KEEPALIVE_S = 75.0
+"""How long a connection may be without a request, or with an unfinished head of one: what servers usually allow."""
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -103,6 +106,7 @@ class _Sites:
             handler_cancellation=True,
             access_log=None,
             shutdown_timeout=self._drain_s,
+            keepalive_timeout=KEEPALIVE_S,
         )
         self._runners.append(runner)
         await runner.setup()

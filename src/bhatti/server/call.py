@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import NamedTuple, TypeVar
 
+import anyio
 import msgspec
 from aiohttp import web
 
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 MAX_JSON_BYTES = 1 << 20
 """The bound of the reference for JSON bodies. Files travel by their own operations, which have none."""
+
+BODY_S = 60.0
+"""How long a JSON body may take to come. Expected: no time; over a bad line, the largest takes some seconds."""
 
 JSON_MEDIA = frozenset({"application/json", "application/octet-stream", "application/x-www-form-urlencoded"})
 """What bodies of JSON are said to be: the middle one when nothing is said, the last one by `curl -d`."""
@@ -80,8 +84,8 @@ class Call:
     async def body(self, expected: type[T]) -> T:
         """Return the JSON body as `expected`.
 
-        Raises `InvalidRequest`: `body-too-large`, `wrong-content-type`, `invalid-json` (not JSON at all) or
-        `invalid-field` (naming it).
+        Raises `InvalidRequest`: `body-too-large`, `body-too-slow`, `wrong-content-type`, `invalid-json` (not JSON at
+        all) or `invalid-field` (naming it).
         """
         media = self.request.content_type
         if media not in JSON_MEDIA and not media.endswith("+json"):
@@ -94,10 +98,13 @@ class Call:
         if announced is not None and announced > MAX_JSON_BYTES:
             raise _too_large()
         raw = bytearray()
-        async for chunk in self.request.content.iter_any():
-            raw += chunk
-            if len(raw) > MAX_JSON_BYTES:
-                raise _too_large()
+        with anyio.move_on_after(BODY_S) as waiting:
+            async for chunk in self.request.content.iter_any():
+                raw += chunk
+                if len(raw) > MAX_JSON_BYTES:
+                    raise _too_large()
+        if waiting.cancelled_caught:
+            raise InvalidRequest(f"the body has not come within {BODY_S:g} s", code="body-too-slow")
         return decoded(bytes(raw) or b"{}", expected)
 
     def query(self, expected: type[T]) -> T:

@@ -12,7 +12,7 @@ from anyio import to_thread
 from tests.engines.local import LocalEngine
 from tests.serving import settings_in
 
-from bhatti.daemon import engine_choice
+from bhatti.daemon import engine_choice, lifetime
 from bhatti.daemon.lifetime import held, live
 from bhatti.daemon.lock import holder
 from bhatti.daemon.settings import Settings
@@ -93,6 +93,27 @@ async def test_a_daemon_can_be_stopped_while_it_starts(directory: Path) -> None:
     async with living(settings, wait=False):
         assert (await ask(settings)).status == "starting"
     assert not settings.socket.exists()
+
+
+async def test_who_does_not_finish_a_request_or_sends_none_is_let_go(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifetime, "KEEPALIVE_S", 1.0)
+    settings = settings_in(directory)
+    whole = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    async def converse(said: bytes) -> None:
+        async with await anyio.connect_unix(settings.socket) as stream:
+            await stream.send(said)
+            heard = b"".join([piece async for piece in stream])  # to the end, which comes
+        assert heard.count(b"HTTP/1.1 200 OK") == (len(said) >= len(whole))
+
+    async with living(settings):
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for said in (b"", whole[:20], whole, whole + whole[:20]):
+                    tasks.start_soon(converse, said)
+        assert (await ask(settings)).status == "ok"
 
 
 async def refused(settings: Settings) -> BhattiError:

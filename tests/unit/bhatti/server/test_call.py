@@ -1,6 +1,7 @@
 import io
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 from aiohttp.test_utils import make_mocked_request
 from tests.serving import Served
@@ -82,6 +83,20 @@ async def test_a_body_is_read_up_to_its_bound(served: Served) -> None:
         async with served.http.post("/sandboxes", data=body) as response:
             assert response.status == 400
             assert (await response.json())["code"] == "body-too-large"
+
+
+@pytest.mark.anyio
+async def test_a_body_that_does_not_come_is_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bhatti.server.call.BODY_S", 0.1)
+    over = anyio.Event()
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"name": '
+        await over.wait()
+
+    async with served.http.post("/sandboxes", data=half()) as response:
+        assert (response.status, (await response.json())["code"]) == (400, "body-too-slow")
+        over.set()
 
 
 @pytest.mark.anyio
