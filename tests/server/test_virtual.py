@@ -293,21 +293,38 @@ def test_a_sandbox_sleeps_and_wakes_with_its_processes(virtual: Daemon) -> None:
 def test_an_idle_sandbox_is_warm_then_cold_and_any_command_finds_it_where_it_was(virtual: Daemon) -> None:
     virtual.out("create", "idler", "--memory", "256", "--warm-after", "1", "--cold-after", "never")
     virtual.out("exec", "idler", "--", "sh", "-c", "sleep 1000 & echo $! > /dev/shm/pid")
-    assert "idle for" in becomes(virtual, "idler", "warm")
+    becomes(virtual, "idler", "warm", why="idle for")
     assert virtual.out("exec", "idler", "--", "sh", "-c", "kill -0 $(cat /dev/shm/pid) && echo there") == b"there\n"
     virtual.out("edit", "idler", "--cold-after", "2")
-    assert "idle for" in becomes(virtual, "idler", "cold")
+    becomes(virtual, "idler", "cold", why="idle for")
     assert virtual.out("exec", "idler", "--", "sh", "-c", "kill -0 $(cat /dev/shm/pid) && echo there") == b"there\n"
     assert json.loads(virtual.out("inspect", "idler", "--json"))["how"] == "restored"
     virtual.out("rm", "idler")
 
 
-def becomes(virtual: Daemon, name: str, temperature: str) -> str:
-    """Wait until a sandbox is as warm as that; return the reason. Nobody tells, so somebody has to look."""
+def becomes(virtual: Daemon, name: str, temperature: str, *, why: str) -> None:
+    """Wait until a sandbox is as warm as that, and says why, which it does a moment later. Somebody has to look."""
     give_up = time.monotonic() + 60
-    while (shown := json.loads(virtual.out("inspect", name, "--json")))["thermal"] != temperature:
+    while True:
+        shown = json.loads(virtual.out("inspect", name, "--json"))
+        if shown["thermal"] == temperature and why in shown["thermal_reason"]:
+            return
         assert time.monotonic() < give_up, shown["thermal_reason"]
-    return str(shown["thermal_reason"])
+
+
+ICE = "cd /sys/fs/cgroup && mkdir ice && echo 1 > ice/cgroup.procs && echo 1 > ice/cgroup.freeze"
+"""Freezes the agent, whom nothing else stops: it is the first process of its machine."""
+
+
+def test_a_frozen_agent_is_told_of_and_costs_nothing_that_is_on_the_disk(virtual: Daemon) -> None:
+    virtual.out("create", "frozen", "--memory", "256", "--warm-after", "1")
+    virtual.out("exec", "frozen", "--", "sh", "-c", "echo kept > kept && sync")
+    virtual.bhatti("exec", "-d", "-u", "root", "frozen", "--", "sh", "-c", ICE)  # it may not come to answer this
+    becomes(virtual, "frozen", "hot", why="the agent did not answer (")
+    virtual.out("stop", "--no-memory", "frozen")
+    assert virtual.out("exec", "frozen", "--", "cat", "kept") == b"kept\n"
+    assert json.loads(virtual.out("inspect", "frozen", "--json"))["how"] == "disk-boot"
+    virtual.out("rm", "frozen")
 
 
 def test_a_machine_that_is_killed_tells_how_it_died(virtual: Daemon) -> None:
