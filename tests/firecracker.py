@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tests.privileges import in_chroot
 
-from bhatti.engines.firecracker import kvm
+from bhatti.engines.firecracker import cgroups, kvm
 from bhatti.engines.firecracker.api import FirecrackerApi
 from bhatti.engines.qemu.process import VmProcess, identify
+from bhatti.errors import MissingDependency
 
 VARIABLE = "BHATTI_FIRECRACKER"
 
@@ -32,6 +33,14 @@ def need_jailer(firecracker: str) -> str:
     if os.geteuid() != 0 or in_chroot():
         pytest.skip("needs root, and a / that pivot_root(2) can replace")
     return found
+
+
+def need_groups() -> cgroups.Groups:
+    """Return the control groups of this host; skip the test, saying so, where no limits can be set."""
+    try:
+        return cgroups.find_groups()
+    except MissingDependency as error:
+        pytest.skip(f"needs control groups: {error.message}")
 
 
 def need_working_firecracker() -> str:

@@ -11,6 +11,8 @@ from tests.conformance.engines import Settings
 from bhatti.engines.docker.container import LABEL_INSTANCE
 from bhatti.engines.docker.network import interface_name
 from bhatti.engines.docker.settings import DockerSettings
+from bhatti.engines.firecracker import cgroups
+from bhatti.engines.firecracker.command import group_name
 from bhatti.net.abilities import bridge_ability
 from bhatti.net.bridge import bridges_called
 from bhatti.net.instance import bridge_alias, instance_of, table_name
@@ -26,6 +28,7 @@ class Traces:
     taps: frozenset[str]
     bridges: frozenset[str]
     tables: frozenset[str]
+    groups: frozenset[str]
 
     def whoever_runs(self) -> "Traces":
         """Return the same without what a stop and a start change: a sandbox has another process, and a snapshot."""
@@ -37,6 +40,7 @@ class Traces:
             self.taps,
             self.bridges,
             self.tables,
+            self.groups,
         )
 
     def __str__(self) -> str:
@@ -69,12 +73,19 @@ def traces(settings: Settings) -> Traces:
         frozenset(taps),
         frozenset(bridges),
         frozenset(tables),
+        frozenset(_groups_of(settings)),
     )
 
 
 async def traces_of(settings: Settings) -> Traces:
     """Look at the whole host from an event loop."""
     return await asyncio.to_thread(traces, settings)
+
+
+def _groups_of(settings: Settings) -> set[str]:
+    """Return the control groups of the jails of an engine's machines."""
+    together = [path / group_name(settings.state_dir) for path, _, _ in cgroups.mounted()]
+    return {str(path) for group in together for path in (group, *group.glob("*/")) if path.is_dir()}
 
 
 def _containers_of(settings: DockerSettings) -> set[str]:

@@ -115,7 +115,8 @@ def _qemu_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is im
 
 
 def _firecracker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its type is imported below
-    from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits  # only who uses it pays for it
+    # Only who uses it pays for it.
+    from bhatti.engines.firecracker.settings import FirecrackerSettings, JailLimits, Limits
     from bhatti.engines.qemu.settings import DEFAULT_DNS
 
     chosen = settings.firecracker
@@ -132,6 +133,11 @@ def _firecracker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its typ
         log_level=chosen.log_level,
         metrics=chosen.metrics,
         jailer=chosen.jailer,
+        jail_limits=JailLimits(
+            cpu_percent=chosen.jail_cpu_percent,
+            memory_spare_mib=chosen.jail_memory_spare_mib,
+            tasks=chosen.jail_tasks,
+        ),
         limits=Limits(
             disk_mib_per_s=chosen.disk_mib_per_s,
             disk_ops_per_s=chosen.disk_ops_per_s,

@@ -64,7 +64,7 @@ class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 Rate = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
-"""So many in a second; 0 is without a limit."""
+"""So many, mostly in a second; 0 is without a limit."""
 
 
 class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,13 +72,19 @@ class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     The limits are of each drive that a sandbox can write, and of its network in each direction; 0 is without a limit.
     With `metrics`, Firecracker writes its own once a minute to `firecracker.metrics` in the machine's directory.
-    `jailer` names its jailer, in whose jail each machine is then; empty for none.
+    `jailer` names its jailer, in whose jail each machine is then; `auto` is the one beside Firecracker or on PATH, if
+    there is one that can be used, and empty is none. `jail_*` limit the processes in jails: `cpu_percent` of one
+    processor for each that a sandbox has, `memory_spare_mib` beyond its memory, `tasks` beyond its processors; 0 is
+    without a limit.
     """
 
     binary: str = ""
     log_level: Literal["off", "error", "warning", "info", "debug", "trace"] = "error"
     metrics: bool = False
-    jailer: str = ""
+    jailer: str = "auto"
+    jail_cpu_percent: Rate = 0
+    jail_memory_spare_mib: Rate = 0
+    jail_tasks: Rate = 0
     disk_mib_per_s: Rate = 0
     disk_ops_per_s: Rate = 0
     net_mib_per_s: Rate = 0

@@ -26,9 +26,14 @@ STATE, MEMORY = "state", "ram"
 """Names of `MachineFiles.state` and `.memory`, relative to the machine's directory."""
 
 
+def group_name(state_dir: Path) -> str:
+    """Return what all machines below a state directory are called together."""
+    return f"bhatti-{instance_of(state_dir)}"
+
+
 def name_prefix(state_dir: Path) -> str:
     """Return how the names of all machines below a state directory begin, and of no others."""
-    return f"bhatti-{instance_of(state_dir)}-"
+    return f"{group_name(state_dir)}-"
 
 
 def instance_name(files: MachineFiles) -> str:

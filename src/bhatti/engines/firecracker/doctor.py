@@ -1,10 +1,11 @@
 """What `bhatti doctor` says about the Firecracker engine on this host."""
 
 from bhatti.engines.base import Finding
-from bhatti.engines.firecracker.jail import find_jailer
+from bhatti.engines.firecracker.host import usable_jailer
+from bhatti.engines.firecracker.jail import HINT
 from bhatti.engines.firecracker.kvm import OTHERWISE, need_kvm
 from bhatti.engines.firecracker.settings import FirecrackerSettings
-from bhatti.engines.firecracker.version import find_firecracker
+from bhatti.engines.firecracker.version import Firecracker, find_firecracker
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import MissingDependency
 from bhatti.net.abilities import bridge_ability
@@ -18,12 +19,8 @@ def examine(settings: QemuSettings) -> list[Finding]:
     except MissingDependency as error:
         return [Finding(name="firecracker", level="failed", detail=error.message, hint=error.hint), *findings]
     program = Finding(name="firecracker", level="ok", detail=f"{found.version} ({found.path})")
-    if isinstance(settings, FirecrackerSettings) and settings.jailer:
-        try:
-            jail = Finding(name="jailer", level="ok", detail=find_jailer(settings.jailer, found.version))
-        except MissingDependency as error:
-            jail = Finding(name="jailer", level="failed", detail=error.message, hint=error.hint)
-        findings.append(jail)
+    assert isinstance(settings, FirecrackerSettings)
+    findings.append(_jail(settings, found))
     try:
         verdict = need_kvm(found.path, found.version, settings.state_dir)
     except MissingDependency as error:
@@ -31,6 +28,17 @@ def examine(settings: QemuSettings) -> list[Finding]:
     else:
         kvm = Finding(name="kvm", level="ok", detail=verdict.reason)
     return [program, kvm, *findings]
+
+
+def _jail(settings: FirecrackerSettings, program: Firecracker) -> Finding:
+    try:
+        jailer = usable_jailer(settings, program)
+    except MissingDependency as error:
+        return Finding(name="jailer", level="failed", detail=error.message, hint=error.hint)
+    if jailer.path:
+        return Finding(name="jailer", level="ok", detail=f"{jailer.path}: each machine is a user of its own")
+    detail = f"none, so a machine is a process of this user: {jailer.reason}"
+    return Finding(name="jailer", level="warning", detail=detail, hint=HINT)
 
 
 def _network() -> Finding:

@@ -2,9 +2,11 @@
 
 import builtins
 
-from bhatti.engines.base import Capabilities, Finding
-from bhatti.engines.firecracker import doctor
-from bhatti.engines.firecracker.command import name_prefix
+import anyio
+
+from bhatti.engines.base import Capabilities, Finding, Machine
+from bhatti.engines.firecracker import cgroups, doctor
+from bhatti.engines.firecracker.command import group_name, name_prefix
 from bhatti.engines.firecracker.host import open_host
 from bhatti.engines.firecracker.machine import FirecrackerMachine
 from bhatti.engines.qemu.engine import QemuEngine
@@ -37,6 +39,24 @@ class FirecrackerEngine(QemuEngine):
             bridge_network=True,
             rootless=False,
         )
+
+    async def adopt(self) -> builtins.list[Machine]:
+        """See `Engine.adopt`."""
+        found = await super().adopt()
+        # Of machines that ended while no engine was there.
+        await self._sweep_groups()
+        return found
+
+    async def aclose(self) -> None:
+        """See `Engine.aclose`."""
+        with anyio.CancelScope(shield=True):
+            try:
+                await super().aclose()
+            finally:
+                await self._sweep_groups()
+
+    async def _sweep_groups(self) -> None:
+        await anyio.to_thread.run_sync(cgroups.sweep, group_name(self.settings.state_dir))
 
     async def _find_mold(self, spec: SandboxSpec) -> tuple[Mold | None, str]:
         # Firecracker opens the drives that the snapshot knows: a volume in the place of an empty one is not possible.

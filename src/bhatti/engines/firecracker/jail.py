@@ -1,7 +1,8 @@
 """Firecracker in a jail, built by its own jailer: a root directory and a user for each machine.
 
 Theory of operation. The jail's root is a file system in memory, mounted in a mount namespace that is the process' own:
-whatever ends the process ends the jail, and nothing is left to be cleaned up, by whom and after whatever. Into it are
+whatever ends the process ends the jail, and nothing is left to be cleaned up, by whom and after whatever (but for its
+control groups, if it has limits: see `cgroups`). Into it are
 bound, each at the path that it has outside: the machine's directory, which belongs to root, and the files of its image
 and volumes. Every relative name that a snapshot may hold is a link in the root, so the same snapshots can be loaded in
 a jail and outside. The process owns the files that it writes, and one directory for its socket. Whoever else comes by
@@ -17,11 +18,15 @@ import string
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from bhatti.engines.firecracker.version import TIMEOUT_S
+from bhatti.engines.firecracker.settings import AUTO
+from bhatti.engines.firecracker.version import PROGRAM, TIMEOUT_S, Firecracker
 from bhatti.errors import MissingDependency
+from bhatti.images.programs import propagation
 
+JAILER = "jailer"
 UNSHARE, SHELL = "/usr/bin/unshare", "/bin/sh"
 
 BASE = "jail"
@@ -36,7 +41,7 @@ FIRST_USER, USERS = 1_879_048_192, 1 << 16
 COPIED, BROUGHT = "copied", "brought"
 """Snapshots on their way out of the machine's directory and in, as the process reaches nothing beyond it."""
 
-HINT = "install the jailer of the same release beside Firecracker, and name it in firecracker.jailer; empty for none"
+HINT = "install the jailer of the same release beside Firecracker; firecracker.jailer names another, empty for none"
 
 NAMES = tuple(f"vd{letter}" for letter in string.ascii_lowercase) + tuple(
     prefix + name for prefix in ("", f"{COPIED}.", f"{BROUGHT}.") for name in ("state", "ram")
@@ -66,6 +71,35 @@ exec "$@"
 """.replace("NAMES", " ".join((*NAMES, RUN)))
 
 
+@dataclass(frozen=True, slots=True)
+class Jailer:
+    """The jailer to use, or (empty path) why there is none."""
+
+    path: str
+    reason: str = ""
+
+
+def choose_jailer(wanted: str, program: Firecracker) -> Jailer:
+    """Return the jailer `wanted`; with `auto`, the one beside Firecracker or on PATH if it can be used. Blocks.
+
+    Raises `MissingDependency` like `find_jailer`, for one that was named.
+    """
+    if not wanted:
+        return Jailer("", "firecracker.jailer is empty")
+    if wanted != AUTO:
+        return Jailer(find_jailer(wanted, program.version))
+    binary = Path(program.path).resolve()
+    # Releases are called firecracker-v1.16.1-x86_64, and their jailers likewise.
+    beside = [str(binary.with_name(name)) for name in (binary.name.replace(PROGRAM, JAILER), JAILER)]
+    found = next((path for path in (*beside, JAILER) if shutil.which(path)), None)
+    if found is None:
+        return Jailer("", f"there is no jailer beside {binary} or on PATH")
+    try:
+        return Jailer(find_jailer(found, program.version))
+    except MissingDependency as error:
+        return Jailer("", error.message)
+
+
 def find_jailer(wanted: str, version: str) -> str:
     """Return the path of the jailer `wanted`, of the Firecracker of `version`. Blocks for some milliseconds.
 
@@ -77,6 +111,12 @@ def find_jailer(wanted: str, version: str) -> str:
         raise MissingDependency(f"there is no jailer {wanted} that can be run", hint=HINT, code="jailer-missing")
     if os.geteuid() != 0:
         raise MissingDependency("the jailer needs root", hint=HINT, code="jailer-unfit")
+    if propagation() == "unchanged":
+        raise MissingDependency(
+            "the jailer needs a / that it can replace, and here / is no mount point (chroot)",
+            hint=HINT,
+            code="jailer-unfit",
+        )
     try:
         said = subprocess.run(
             [path, "--version"], capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False
@@ -128,11 +168,18 @@ def _show(path: Path) -> None:
 
 
 def command_line(
-    jailer: str, firecracker: list[str], *, name: str, directory: Path, files: Iterable[tuple[Path, bool]]
+    jailer: str,
+    firecracker: list[str],
+    *,
+    name: str,
+    directory: Path,
+    files: Iterable[tuple[Path, bool]],
+    limits: Iterable[str] = (),
 ) -> list[str]:
     """Return the program and its arguments that run `firecracker`, a program and `--id` first, in the jail.
 
-    `files` are what it reaches beside its directory, each with whether it is read-only.
+    `files` are what it reaches beside its directory, each with whether it is read-only; `limits` are arguments of the
+    jailer's (see `cgroups`).
     """
     # The jailer says the name by itself.
     binary, _, _, *arguments = firecracker
@@ -144,7 +191,7 @@ def command_line(
         *(UNSHARE, "--mount", "--propagation", "private", SHELL, "-c", SCRIPT, "sh"),
         *(str(base), str(root), str(directory), *binds, "--"),
         *(jailer, "--id", name, "--exec-file", binary, "--uid", user, "--gid", user),
-        *("--chroot-base-dir", str(base), "--", *arguments),
+        *("--chroot-base-dir", str(base), *limits, "--", *arguments),
     ]
 
 

@@ -7,6 +7,7 @@ the machine (a copy for a fork, a stop that failed) the next is a full one again
 of no use until it is complete, and nobody would use it: what it held before was spent when the machine ran on from it.
 """
 
+import logging
 import os
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 
 from bhatti.engines.base import CauseOfDeath, Machine
 from bhatti.engines.firecracker import api_types as types
-from bhatti.engines.firecracker import command, jail
+from bhatti.engines.firecracker import cgroups, command, jail
 from bhatti.engines.firecracker.api import FirecrackerApi
 from bhatti.engines.firecracker.settings import FirecrackerSettings
 from bhatti.engines.qemu import console, death
@@ -30,6 +31,8 @@ from bhatti.engines.qemu.record import MachineRecord, Phase
 from bhatti.engines.qemu.vm import MONITOR_TIMEOUT_S, STATUS_TIMEOUT_S
 from bhatti.errors import BhattiError, EngineFailure
 from bhatti.model.sandbox import Temperature
+
+log = logging.getLogger(__name__)
 
 SOCKET = "api.sock"
 LOG = "firecracker.log"
@@ -62,6 +65,10 @@ class FirecrackerMachine(QemuMachine):
     @property
     def _user(self) -> int:
         return jail.user_of(command.instance_name(self.files))
+
+    @property
+    def _group(self) -> str:
+        return command.group_name(self._settings.state_dir)
 
     @property
     def _settings(self) -> FirecrackerSettings:
@@ -142,6 +149,9 @@ class FirecrackerMachine(QemuMachine):
             name=command.instance_name(self.files),
             directory=self.files.directory,
             files=[*drives, *((path, True) for path in boot)],
+            limits=cgroups.arguments(
+                self._settings.jail_limits, parent=self._group, cpus=hardware.cpus, memory_mib=hardware.memory_mib
+            ),
         )
 
     async def _run(self) -> None:
@@ -255,6 +265,7 @@ class FirecrackerMachine(QemuMachine):
                 await process.end()
         finally:
             with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._release_groups)
                 for path in (api.path, output, log):
                     await anyio.Path(path).unlink(missing_ok=True)
 
@@ -268,6 +279,19 @@ class FirecrackerMachine(QemuMachine):
             assert self._process is not None
             await self._process.end()
         return await super().look()
+
+    async def _end_process(self) -> None:
+        await super()._end_process()
+        await anyio.to_thread.run_sync(self._release_groups)
+
+    def _examine_body(self, ended: Exit) -> None:
+        super()._examine_body(ended)
+        self._release_groups()
+
+    def _release_groups(self) -> None:
+        """Remove the control groups of a process that has ended. Blocks."""
+        if not cgroups.release(self._group, command.instance_name(self.files)):
+            log.warning("sandbox %s: its control group is still in use, and is left to the next sweep", self.spec.id)
 
     async def _switched_off(self) -> None:
         assert self._process is not None

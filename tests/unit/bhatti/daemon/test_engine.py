@@ -7,7 +7,7 @@ from bhatti.daemon import engine
 from bhatti.daemon.settings import Settings, load
 from bhatti.engines.docker.engine import DockerEngine
 from bhatti.engines.firecracker.engine import FirecrackerEngine
-from bhatti.engines.firecracker.settings import Limits
+from bhatti.engines.firecracker.settings import JailLimits, Limits
 from bhatti.engines.qemu.engine import QemuEngine
 from bhatti.errors import InvalidRequest
 
@@ -56,6 +56,16 @@ def test_what_firecracker_may_do_is_set_by_name() -> None:
     chosen = opened.settings  # type: ignore[attr-defined]  # of FirecrackerEngine
     assert (chosen.log_level, chosen.metrics, chosen.jailer) == ("debug", True, "j")
     assert chosen.limits == Limits(disk_mib_per_s=1, disk_ops_per_s=2, net_mib_per_s=3)
+
+
+def test_what_a_jail_may_take_is_set_by_name() -> None:
+    flags = ("jail_cpu_percent=50", "jail_memory_spare_mib=64", "jail_tasks=32")
+    opened = engine.open_engine(settings("firecracker", *(f"firecracker.{flag}" for flag in flags)))
+    chosen = opened.settings  # type: ignore[attr-defined]  # of FirecrackerEngine
+    assert chosen.jailer == "auto"
+    assert chosen.jail_limits == JailLimits(cpu_percent=50, memory_spare_mib=64, tasks=32)
+    with pytest.raises(InvalidRequest, match=r"firecracker\.jail_tasks: with 3 no machine would start"):
+        engine.open_engine(settings("firecracker", "firecracker.jail_tasks=3"))
 
 
 @pytest.mark.parametrize("flag", ["log_level=loud", "metrics=maybe", "disk_mib_per_s=-1", "net_packets_per_s=many"])

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from tests.firecracker import need_jailer
 
 from bhatti.engines.firecracker import doctor
 from bhatti.engines.firecracker.settings import FirecrackerSettings
@@ -18,7 +19,7 @@ def test_a_host_is_described_with_versions_and_reasons(tmp_path: Path, firecrack
     assert found["firecracker"][0] == "ok"
     assert firecracker in found["firecracker"][1]
     assert found["kvm"][0] in ("ok", "failed")
-    assert set(found) == {"firecracker", "kvm", "network"}
+    assert set(found) == {"firecracker", "jailer", "kvm", "network"}
 
 
 def test_a_missing_program_is_a_failure_with_what_to_do(tmp_path: Path) -> None:
@@ -56,11 +57,28 @@ def test_there_is_no_network_but_a_bridge(
     assert findings(tmp_path, "/nonexistent/firecracker")["network"][0] == level
 
 
-@pytest.mark.parametrize(("jailer", "level"), [("/nonexistent/jailer", "failed"), ("", None)])
-def test_a_jailer_is_looked_for_where_one_is_wanted(tmp_path: Path, jailer: str, level: str | None) -> None:
+@pytest.mark.parametrize(
+    ("jailer", "level", "words"),
+    [
+        ("/nonexistent/jailer", "failed", "there is no jailer /nonexistent/jailer"),
+        ("", "warning", "a machine is a process of this user: firecracker.jailer is empty"),
+        ("auto", "warning", "a machine is a process of this user: there is no jailer beside "),
+    ],
+)
+def test_whether_machines_are_in_jails_is_said_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jailer: str, level: str, words: str
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
     program = tmp_path / "firecracker"
     program.write_text("#!/bin/sh\necho Firecracker v1.16.1\n")
     program.chmod(0o755)
     settings = FirecrackerSettings(state_dir=tmp_path, images_dir=tmp_path, binary=str(program), jailer=jailer)
-    found = {finding.name: finding.level for finding in doctor.examine(settings)}
-    assert found.get("jailer") == level
+    (found,) = (finding for finding in doctor.examine(settings) if finding.name == "jailer")
+    assert found.level == level
+    assert words in found.detail
+    assert "firecracker.jailer" in str(found.hint)
+
+
+def test_the_jailer_beside_the_real_one_is_good_news(tmp_path: Path, firecracker: str) -> None:
+    jailer = need_jailer(firecracker)
+    assert findings(tmp_path, firecracker)["jailer"] == ("ok", f"{jailer}: each machine is a user of its own", None)

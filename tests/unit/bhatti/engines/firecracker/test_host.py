@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from tests.firecracker import need_working_firecracker
 
-from bhatti.engines.firecracker import host
-from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits
+from bhatti.engines.firecracker import cgroups, host
+from bhatti.engines.firecracker.jail import Jailer
+from bhatti.engines.firecracker.settings import FirecrackerSettings, JailLimits, Limits
 from bhatti.engines.qemu import accelerator, network
 from bhatti.engines.qemu.snapshot import maker_of
 from bhatti.errors import MissingDependency
@@ -54,6 +55,22 @@ def test_a_jailer_that_is_not_there_is_missed_before_anything_is_made(settings: 
     with pytest.raises(MissingDependency) as refusal:
         host.open_host(dataclasses.replace(settings, jailer="/nonexistent/jailer"))
     assert refusal.value.code == "jailer-missing"
+    assert not settings.sandboxes_dir.exists()
+
+
+def test_limits_without_a_jail_are_refused_rather_than_forgotten(
+    settings: FirecrackerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = JailLimits(cpu_percent=50)
+    with pytest.raises(MissingDependency, match="limits are set for the jails of machines, and there are none") as no:
+        host.open_host(dataclasses.replace(settings, jailer="", jail_limits=limits))
+    assert no.value.code == "jailer-missing"
+    monkeypatch.setattr(host, "choose_jailer", lambda *_: Jailer("/j"))
+    (tmp_path / "mounts").touch()
+    monkeypatch.setattr(cgroups, "MOUNTS", tmp_path / "mounts")
+    with pytest.raises(MissingDependency) as no:
+        host.open_host(dataclasses.replace(settings, jail_limits=limits))
+    assert no.value.code == "cgroups-missing"
     assert not settings.sandboxes_dir.exists()
 
 

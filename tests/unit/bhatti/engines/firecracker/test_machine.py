@@ -9,12 +9,12 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.firecracker import need_jailer
+from tests.firecracker import need_groups, need_jailer
 from tests.unit.bhatti.engines.qemu.stub import SPEC, StubImages
 
-from bhatti.engines.firecracker import command, jail, machine
+from bhatti.engines.firecracker import cgroups, command, jail, machine
 from bhatti.engines.firecracker.machine import FirecrackerMachine
-from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits
+from bhatti.engines.firecracker.settings import FirecrackerSettings, JailLimits, Limits
 from bhatti.engines.qemu import network, probe_guest
 from bhatti.engines.qemu.accelerator import Verdict, device_obstacle
 from bhatti.engines.qemu.command import Drive, Hardware, TapCard
@@ -22,7 +22,7 @@ from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.record import host_boot_id, read_record
-from bhatti.errors import EngineFailure
+from bhatti.errors import EngineFailure, MissingDependency
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.net.abilities import bridge_ability
 from bhatti.net.instance import instance_of
@@ -31,6 +31,24 @@ from bhatti.net.tap import create_tap, delete_tap
 pytestmark = pytest.mark.anyio
 
 CARD = TapCard("bhatti-no-tap", "06:b4:0a:00:02:0f")
+
+
+LIMITED = JailLimits(cpu_percent=50, memory_spare_mib=64, tasks=32)
+
+
+def able_to_limit() -> bool:
+    try:
+        cgroups.find_groups()
+    except MissingDependency:
+        return False
+    return True
+
+
+def groups_of(host: QemuHost) -> list[Path]:
+    """Return all control groups of machines of this state directory, with the one of all of them."""
+    group = command.group_name(host.settings.state_dir)
+    found = [path / group for path, _, _ in cgroups.mounted()]
+    return [entry for path in found for entry in (path, *path.glob("*/")) if entry.is_dir()]
 
 
 @pytest.fixture(params=["free", "jailed"])
@@ -44,6 +62,7 @@ def host(firecracker: str, tmp_path: Path, request: pytest.FixtureRequest) -> Qe
         log_level="debug",
         metrics=True,
         jailer=need_jailer(firecracker) if request.param == "jailed" else "",
+        jail_limits=LIMITED if request.param == "jailed" and able_to_limit() else JailLimits(),
         limits=Limits(disk_mib_per_s=100, disk_ops_per_s=1000, net_mib_per_s=100, net_packets_per_s=10000),
     )
     settings.sandboxes_dir.mkdir()
@@ -66,6 +85,9 @@ async def made(host: QemuHost) -> AsyncIterator[FirecrackerMachine]:
     found._make_directory()
     yield found
     await found.remove()
+    assert [path for path in groups_of(host) if path.name == command.instance_name(found.files)] == []
+    cgroups.sweep(command.group_name(host.settings.state_dir))
+    assert groups_of(host) == []
     assert processes_with(command.name_prefix(host.settings.state_dir)) == []
     assert list(host.settings.sandboxes_dir.iterdir()) == []
 
@@ -195,6 +217,43 @@ async def test_a_jail_is_another_user_in_another_root_and_leaves_nothing(made: F
     os.kill(made._process.identity.pid, signal.SIGKILL)
     await made._process.wait()
     assert str(made.files.directory) not in await anyio.Path(mounts).read_text()
+
+
+async def test_a_jail_has_the_limits_that_were_set_and_takes_its_groups_along(made: FirecrackerMachine) -> None:
+    if not made._settings.jailer:
+        pytest.skip("is about the jail")
+    groups = need_groups()
+    await launch(made)
+    await made._has_come_up(how="booted", why="", timings_ms={})
+    assert made._process is not None
+    pid = made._process.identity.pid
+    names = ("cpu.cfs_quota_us", "memory.limit_in_bytes") if groups.version == 1 else ("cpu.max", "memory.max")
+    limits = {}
+    for name in (*names, "pids.max"):
+        path = groups.mounts[name.partition(".")[0]] / made._group / command.instance_name(made.files)
+        assert str(pid) in (path / "cgroup.procs").read_text().split()
+        limits[name] = (path / name).read_text().split()[0]
+    assert list(limits.values()) == ["50000", str((128 + 64) << 20), "33"]
+    os.kill(pid, signal.SIGKILL)
+    await made._process.wait()
+    assert (await made.look()).status is Status.FAILED
+    assert [path.name for path in groups_of(made._host) if path.name != made._group] == []
+
+
+async def test_groups_that_nobody_was_there_to_remove_go_with_the_next_sweep(made: FirecrackerMachine) -> None:
+    if not made._settings.jailer:
+        pytest.skip("is about the jail")
+    need_groups()
+    await launch(made)
+    cgroups.sweep(made._group)
+    assert command.instance_name(made.files) in {path.name for path in groups_of(made._host)}
+    assert made._process is not None
+    # As when an engine is killed, and its machine after it.
+    await made._process.end()
+    with anyio.fail_after(60):
+        while groups_of(made._host):
+            cgroups.sweep(made._group)
+            await anyio.sleep(0.01)
 
 
 async def test_a_process_that_dies_while_it_is_told_is_said_to_be_dead(made: FirecrackerMachine) -> None:
