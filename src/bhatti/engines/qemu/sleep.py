@@ -143,6 +143,11 @@ class SleepingVm(Vm):
             await self._save(self.files)
             # While the machine can still go on: without its manifest, all of its memory would be lost.
             await anyio.to_thread.run_sync(snapshot.keep_room, self.files.directory)
+            if not self._alive:
+                # What was saved is gone already: its post-mortem frees the memory file.
+                raise EngineFailure("its process ended just as it had been saved")
+            # From here on its end is no death that anybody looks into.
+            self._ending = True
         except (BhattiError, OSError) as error:
             await self._survive(error)
             if self.record.phase is Phase.FAILED:

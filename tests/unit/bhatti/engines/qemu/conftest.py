@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from tests.unit.bhatti.engines.qemu.stub import forget_the_agent
 
 from bhatti.engines.qemu import qmp
-from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.process import VmProcess, identify
 from bhatti.engines.qemu.settings import QemuSettings
 
@@ -58,10 +58,5 @@ def settings(tmp_path: Path) -> QemuSettings:
 
 @pytest.fixture
 def nobody_waits_for_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a machine count as running as soon as QEMU does, since its guest has no agent to be told or asked."""
-
-    async def at_once(machine: QemuMachine) -> None:
-        return None
-
-    for question in ("_wait_for_agent", "_tell_resumed", "_tell_time", "_write_back"):
-        monkeypatch.setattr(QemuMachine, question, at_once)
+    """See `forget_the_agent`."""
+    forget_the_agent(monkeypatch)

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from tests.conformance.leftovers import traces_of
 
 from bhatti.engines.qemu import probe_guest
 from bhatti.engines.qemu.engine import QemuEngine
+from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.images.store import BootFiles, ImageStore
 from bhatti.model.sandbox import SandboxSpec
@@ -49,6 +51,16 @@ class StubImages(ImageStore):
 
     def boot_files(self, name: str) -> BootFiles:
         return self._files if name == "stub" else super().boot_files(name)
+
+
+def forget_the_agent(patches: pytest.MonkeyPatch) -> None:
+    """Let a machine count as running as soon as its process does, since its guest has no agent to be told or asked."""
+
+    async def at_once(machine: QemuMachine) -> None:
+        return None
+
+    for question in ("_wait_for_agent", "_tell_resumed", "_tell_time", "_write_back"):
+        patches.setattr(QemuMachine, question, at_once)
 
 
 @asynccontextmanager
