@@ -63,4 +63,4 @@ class FirecrackerEngine(QemuEngine):
         return (None, "it has volumes") if spec.volumes else await super()._find_mold(spec)
 
     def _processes(self) -> builtins.list[ProcessIdentity]:
-        return processes_with(name_prefix(self.settings.state_dir))
+        return processes_with(name_prefix(self.settings.state_dir), self.settings.sandboxes_dir)

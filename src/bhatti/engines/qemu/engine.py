@@ -381,7 +381,8 @@ class QemuEngine(Engine):
 
     def _processes(self) -> builtins.list[ProcessIdentity]:
         """Return all processes that run machines of this state directory. Blocks."""
-        return processes_with(f"file,id=console,path={self.settings.sandboxes_dir}/")
+        place = self.settings.sandboxes_dir
+        return processes_with(f"file,id=console,path={place}/", place)
 
     async def _end_strays(self) -> None:
         """End machines of ours whose directory is gone or whose record does not know them."""

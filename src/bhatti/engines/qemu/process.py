@@ -64,22 +64,41 @@ def identify(pid: int) -> ProcessIdentity | None:
     return None if fields[0] in "ZX" else ProcessIdentity(pid, int(fields[19]))
 
 
-def processes_with(prefix: str) -> list[ProcessIdentity]:
-    """Return the living processes that have an argument beginning with `prefix` on their command line."""
-    wanted = prefix.encode()
+def processes_with(prefix: str, place: Path) -> list[ProcessIdentity]:
+    """Return the living processes of ours that have an argument beginning with `prefix` on their command line.
+
+    Ours have the root directory that we have: in another one, of a container for instance, the same paths are somebody
+    else's. A machine in a jail has its own root, and is ours if a file in `place` that it names is there the one that
+    we see.
+    """
+    wanted, ours = prefix.encode(), Path("/").stat()
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                if not any(argument.startswith(wanted) for argument in arguments):
+                    continue
+                theirs = (entry / "root").stat()
             except OSError:
                 continue
-            if (
-                any(argument.startswith(wanted) for argument in arguments)
-                and (identity := identify(int(entry.name))) is not None
-            ):
+            shared = os.path.samestat(ours, theirs) or _names_ours(entry, arguments, place)
+            if shared and (identity := identify(int(entry.name))) is not None:
                 found.append(identity)
     return found
+
+
+def _names_ours(process: Path, arguments: Sequence[bytes], place: Path) -> bool:
+    """Return whether a process in another root names a file in `place` that is the same in both."""
+    beginning = os.fsencode(place) + b"/"
+    for argument in arguments:
+        if argument.startswith(beginning):
+            # Links are not followed: an absolute one would lead back to our own root.
+            with contextlib.suppress(OSError):
+                theirs = os.lstat(os.fsencode(process / "root") + argument)
+                if os.path.samestat(theirs, os.lstat(argument)):
+                    return True
+    return False
 
 
 class VmProcess:

@@ -261,7 +261,7 @@ class Vm:
         process = self._process
         if process is None:
             # We may have been killed between the start of the process and its record: look for it by what it holds.
-            for identity in await anyio.to_thread.run_sync(processes_with, self._mark()):
+            for identity in await anyio.to_thread.run_sync(processes_with, self._mark(), self.files.directory):
                 found = await VmProcess.adopt(identity)
                 if found is not None:
                     await found.end()

@@ -88,7 +88,7 @@ async def made(host: QemuHost) -> AsyncIterator[FirecrackerMachine]:
     assert [path for path in groups_of(host) if path.name == command.instance_name(found.files)] == []
     cgroups.sweep(command.group_name(host.settings.state_dir))
     assert groups_of(host) == []
-    assert processes_with(command.name_prefix(host.settings.state_dir)) == []
+    assert processes_with(command.name_prefix(host.settings.state_dir), host.settings.sandboxes_dir) == []
     assert list(host.settings.sandboxes_dir.iterdir()) == []
 
 
@@ -276,7 +276,7 @@ async def test_whoever_looks_at_a_machine_whose_guest_is_off_ends_it(made: Firec
     assert found.cause is not None
     assert (found.cause.kind, found.cause.detail) == ("exit", "the guest powered itself off")
     assert "System halted" in found.cause.console_tail
-    assert processes_with(command.name_prefix(made._host.settings.state_dir)) == []
+    assert processes_with(command.name_prefix(made._host.settings.state_dir), made._host.settings.sandboxes_dir) == []
 
 
 async def test_a_snapshot_that_is_damaged_is_not_loaded(made: FirecrackerMachine) -> None:

@@ -148,18 +148,57 @@ async def test_letting_go_leaves_the_process_alive(tmp_path: Path) -> None:
     await again.end()
 
 
+async def marked(tmp_path: Path, *arguments: str, before: str = "") -> VmProcess:
+    """Start a process with arguments that it has no use for, after it has done something."""
+    program = [sys.executable, "-c", f"import os, sys, time; {before}; os.write(7, b'up'); time.sleep(3600)"]
+    reading, writing = os.pipe()
+    process = await VmProcess.spawn([*program, *arguments], log=tmp_path / "log", inherit={7: writing})
+    os.close(writing)
+    # Just after its start, the kernel does not show a process's arguments yet.
+    up = await anyio.to_thread.run_sync(os.read, reading, 2)
+    os.close(reading)
+    assert up == b"up"
+    return process
+
+
 async def test_a_process_is_found_by_an_argument_of_its(tmp_path: Path) -> None:
     mark = f"bhatti-test-{os.getpid()}"
-    program = [sys.executable, "-c", "import os, time; os.write(7, b'up'); time.sleep(3600)", mark]
-    reading, writing = os.pipe()
-    process = await VmProcess.spawn(program, log=tmp_path / "log", inherit={7: writing})
-    # Just after its start, the kernel does not show a process's arguments yet.
-    assert await anyio.to_thread.run_sync(os.read, reading, 2) == b"up"
-    os.close(reading)
-    os.close(writing)
-    assert processes_with(mark) == [process.identity]
+    process = await marked(tmp_path, mark, before="pass")
+    assert processes_with(mark, tmp_path) == [process.identity]
     await process.end()
-    assert processes_with(mark) == []
+    assert processes_with(mark, tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it is about processes in another root directory")
+class TestOtherRoots:
+    @pytest.fixture
+    async def elsewhere(self, tmp_path: Path) -> AsyncIterator[tuple[str, Path, VmProcess]]:
+        """A process in another root, and a file that it names, which is not there in that root."""
+        mark, log = f"bhatti-test-{os.getpid()}", tmp_path / "machines" / "one" / "log"
+        root = tmp_path / "root"
+        root.mkdir()
+        log.parent.mkdir(parents=True)
+        log.touch()
+        process = await marked(tmp_path, mark, str(log), str(root), before="os.chroot(sys.argv[3])")
+        yield mark, log, process
+        await process.end()
+
+    async def test_the_same_path_in_another_root_is_not_ours(self, elsewhere: tuple[str, Path, VmProcess]) -> None:
+        mark, log, _ = elsewhere
+        there = log.parents[2] / "root" / str(log).lstrip("/")
+        there.parent.mkdir(parents=True)
+        there.touch()
+        assert processes_with(mark, log.parents[1]) == []
+
+    async def test_a_machine_in_its_jail_is_ours_by_the_file_that_it_names(
+        self, elsewhere: tuple[str, Path, VmProcess]
+    ) -> None:
+        mark, log, process = elsewhere
+        there = log.parents[2] / "root" / str(log).lstrip("/")
+        there.parent.mkdir(parents=True)
+        there.hardlink_to(log)
+        assert processes_with(mark, log.parents[1]) == [process.identity]
+        assert processes_with(mark, log.parents[2] / "others") == []
 
 
 def test_there_is_no_identity_without_a_process() -> None:
