@@ -238,8 +238,13 @@ class GuestLink:
 
         Raises `GuestFailure` (codes `no-such-file`, `is-a-directory`, ...). Safe to cancel.
         """
+        content = bytearray()
         async with self.open_read(path, offset=offset, limit=limit, max_bytes=max_bytes) as download:
-            return b"".join([chunk async for chunk in download.chunks()])
+            async for chunk in download.chunks():
+                content += chunk
+                if 0 < max_bytes < len(content):
+                    raise violation(self._pool.peer, f"more than the {max_bytes} bytes that were asked for")
+        return bytes(content)
 
     def open_read(self, path: str, *, offset: int = 0, limit: int = 0, max_bytes: int = 0) -> files.FileDownload:
         """Return a file to be read piece by piece inside `async with`; leaving early stops the agent's reading."""
@@ -266,8 +271,10 @@ class GuestLink:
         return await files.stat(self._exchange, path)
 
     async def list_dir(self, path: str) -> list[FileInfo]:
-        """List a directory sorted by name, not following links, whatever its size. Raises `GuestFailure`. Safe to
-        cancel."""
+        """List a directory sorted by name, not following links. Raises `GuestFailure` (also code `too-many-entries`).
+
+        Safe to cancel.
+        """
         return await files.list_dir(self._exchange, path)
 
     def watch(self, path: str, *, recursive: bool = False) -> files.Watch:

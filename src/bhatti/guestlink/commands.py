@@ -10,12 +10,16 @@ from typing import Self
 from bhatti.errors import GuestFailure, GuestTimeout
 from bhatti.guestlink.channel import Channel, Frame
 from bhatti.guestlink.exchange import Exchange
+from bhatti.guestlink.failures import violation
 from lohar.wire.frames import FrameType, encode, parse_exit
 from lohar.wire.messages import Detached, ExecRequest, ExitInfo, ExitReason, Feature, OomKill
 
 STDIN_PIECE = 128 << 10
 """Bytes of input sent as one frame: large enough that frames cost nothing, small enough to leave the socket's buffer
 room for the next one while the agent writes this one."""
+
+MAX_DETACHED_BYTES = 64 << 10
+"""What an agent says of a detached command: a pid and a path of at most 4096 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,7 @@ async def run(exchange: Exchange, request: ExecRequest, stdin: bytes | None, max
     Raises `GuestFailure`, `Unavailable`, `GuestTimeout`. Cancelling kills the command in the guest.
     """
     stream = ExecStream(exchange, request)
-    kept: dict[int, list[bytes]] = {FrameType.STDOUT: [], FrameType.STDERR: []}
+    kept: dict[int, bytearray] = {FrameType.STDOUT: bytearray(), FrameType.STDERR: bytearray()}
     room = max_output_bytes
     truncated = False
     left = memoryview(stdin or b"")
@@ -250,12 +254,12 @@ async def run(exchange: Exchange, request: ExecRequest, stdin: bytes | None, max
                     stream.finish(kind, payload)
                     continue
                 truncated = truncated or len(payload) > room
-                kept[kind].append(payload[:room])
+                kept[kind] += payload[:room]
                 room = max(0, room - len(payload))
         end = stream.exit
     finally:
         stream.close()
-    stdout, stderr = (b"".join(kept[kind]) for kind in (FrameType.STDOUT, FrameType.STDERR))
+    stdout, stderr = bytes(kept[FrameType.STDOUT]), bytes(kept[FrameType.STDERR])
     return ExecResult(end.code, stdout, stderr, end.reason, truncated, end.signal, end.oom)
 
 
@@ -267,10 +271,10 @@ async def start_detached(exchange: Exchange, request: ExecRequest) -> Detached:
         await stream.open()
         while stream.exit is None:
             for kind, payload in await stream.frames():
-                if kind == FrameType.STDOUT:
-                    answer += payload
-                else:
+                if kind != FrameType.STDOUT:
                     stream.finish(kind, payload)
+                elif len(answer := answer + payload) > MAX_DETACHED_BYTES:
+                    raise violation(exchange.pool.peer, "what it says of a detached command has no end")
     finally:
         stream.close()
     return exchange.decode(Detached, answer)

@@ -28,6 +28,9 @@ CODES: tuple[tuple[str, str], ...] = (
 )
 """Words that an agent's error contains, ours or the reference's, and the code that they mean."""
 
+MAX_WORDS = 1000
+"""Characters that are told of what a guest says: its words may be of any length, and go into answers and logs."""
+
 LOST = "connection-lost"
 PROTOCOL = "protocol-violation"
 
@@ -38,7 +41,12 @@ def guest_failure(text: str) -> GuestFailure:
     if text.startswith("start: ") and code == "no-such-file" and "chdir" not in text:
         # The program itself is what was not found, not a file it was asked for.
         code = "command-not-found"
-    return GuestFailure(f"agent error: {text}", code=code)
+    return GuestFailure(f"agent error: {printable(text)}", code=code)
+
+
+def printable(text: str) -> str:
+    """Return text of a guest as it can be shown on a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:MAX_WORDS])
 
 
 def lost(peer: str, why: str) -> Unavailable:

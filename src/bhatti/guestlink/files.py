@@ -6,11 +6,11 @@ from typing import Self
 
 import anyio.to_thread
 
-from bhatti.errors import InvalidRequest
+from bhatti.errors import GuestFailure, InvalidRequest
 from bhatti.guestlink.channel import Channel, Frame
 from bhatti.guestlink.exchange import Exchange
 from bhatti.guestlink.failures import violation
-from lohar.wire.frames import FrameType, encode
+from lohar.wire.frames import HEADER_SIZE, FrameType, encode
 from lohar.wire.messages import (
     Feature,
     FileInfo,
@@ -30,6 +30,12 @@ UPLOAD_PIECE = 256 << 10
 
 LONG_LIST = 64 << 10
 """A listing's JSON above this size is decoded in a worker thread: it would hold up the loop for milliseconds."""
+
+
+MAX_LIST_BYTES = 64 << 20
+MAX_LIST_ENTRIES = 250_000
+"""Of one listing, which is held whole, here and by whoever asked: with the longest of names it has 60 MiB of JSON. An
+agent that never ends one must not fill the host's memory."""
 
 
 class FileDownload:
@@ -153,18 +159,27 @@ async def stat(exchange: Exchange, path: str) -> FileInfo:
     return exchange.decode(FileInfo, await exchange.ask(FrameType.FILE_STAT_REQ, payload, FrameType.FILE_STAT_RESP))
 
 
-async def list_dir(exchange: Exchange, path: str) -> list[FileInfo]:
-    """List a directory, whatever its size; from an old agent the first 10,000 entries and a last one that says so."""
+async def list_dir(
+    exchange: Exchange, path: str, *, max_bytes: int = MAX_LIST_BYTES, max_entries: int = MAX_LIST_ENTRIES
+) -> list[FileInfo]:
+    """List a directory; from an old agent the first 10,000 entries and a last one that says so.
+
+    Raises `GuestFailure` (code `too-many-entries`) beyond the limits.
+    """
     pool, seconds = exchange.pool, exchange.deadlines.stall_s
     chunked = await pool.has(Feature.CHUNKED_LIST)
     request = FileListRequest(path=path, chunked=chunked).to_json()
     channel, frames = await exchange.begin(FrameType.FILE_LS_REQ, request, seconds, repeatable=True)
     entries: list[FileInfo] = []
+    size = 0
     try:
         while True:
             for kind, payload in frames:
                 if kind == FrameType.FILE_LS_RESP:
+                    size += HEADER_SIZE + len(payload)
                     entries += await _entries(exchange, payload)
+                    if size > max_bytes or len(entries) > max_entries:
+                        raise _too_many(path, max_entries)
                 elif kind != FrameType.EXIT:
                     raise exchange.refuse(channel, kind, payload)
                 if kind == FrameType.EXIT or not chunked:
@@ -183,6 +198,14 @@ async def _entries(exchange: Exchange, payload: bytes) -> list[FileInfo]:
         return decode_list(FileInfo, payload)
     except MessageError as error:
         raise violation(exchange.pool.peer, f"FILE_LS_RESP: {error}") from error
+
+
+def _too_many(path: str, limit: int) -> GuestFailure:
+    return GuestFailure(
+        f"{path} has more entries than can be listed at once, which is {limit}",
+        hint="look at it with a command in the sandbox, such as `ls`",
+        code="too-many-entries",
+    )
 
 
 class Watch:

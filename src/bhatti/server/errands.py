@@ -18,6 +18,7 @@ import msgspec
 from bhatti.errors import BhattiError, Conflict, GuestFailure, InvalidRequest
 from bhatti.guestlink.client import ExecStream, Exit, GuestLink, Stdout
 from bhatti.guestlink.commands import Event
+from bhatti.guestlink.failures import printable
 from bhatti.images import agent_drive
 from bhatti.server.tasks import together
 from bhatti.trees.chores import FAILED
@@ -179,8 +180,3 @@ def failure(said: Said) -> BhattiError:
     if code in CONFLICTS:
         return Conflict(printable(said.what), hint=CONFLICTS[code], code=code)
     return GuestFailure(printable(said.what), code=code)
-
-
-def printable(text: str) -> str:
-    """Return text of a guest as it can be shown on a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:1000])

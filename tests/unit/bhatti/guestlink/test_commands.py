@@ -1,5 +1,8 @@
 import asyncio
+import contextlib
 import os
+import socket
+import tracemalloc
 from pathlib import Path
 
 import anyio
@@ -186,6 +189,50 @@ class TestDetached:
     async def test_one_that_cannot_be_started_is_refused(self, link: GuestLink) -> None:
         with pytest.raises(GuestFailure, match="no such file"):
             await link.detach(["/nonexistent"])
+
+
+class TestHostileAgent:
+    """An agent that somebody else has taken the place of: what it sends must not fill the host's memory."""
+
+    async def test_what_it_says_of_a_detached_command_has_an_end(self, tmp_path: Path, new_link: NewLink) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.hello()
+            await peer.expect(FrameType.EXEC_REQ)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await peer.send(FrameType.STDOUT, b"[" * 1000)
+
+        async with listening(tmp_path / "agent", script):
+            with pytest.raises(Unavailable) as caught:
+                await new_link().detach(["true"])
+            assert caught.value.code == "protocol-violation"
+
+    async def test_output_beyond_the_limit_costs_nothing_in_however_many_pieces(
+        self, tmp_path: Path, new_link: NewLink
+    ) -> None:
+        pieces = 30_000
+
+        async def script(peer: Peer) -> None:
+            await peer.hello()
+            await peer.expect(FrameType.EXEC_REQ)
+            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # what is under way should not count
+            frames = encode(FrameType.STDOUT, b"xx") * (pieces // 100)
+            for _ in range(100):
+                await peer.send_raw(frames)
+            await peer.send(FrameType.EXIT, encode_exit(0))
+            await peer.gone()
+
+        async with listening(tmp_path / "agent", script):
+            link = new_link()
+            await link.hello()
+            tracemalloc.start()
+            try:
+                result = await link.exec(["true"], max_output_bytes=pieces)
+                peak = tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+        assert (len(result.stdout), result.truncated) == (pieces, True)
+        assert peak < MEBIBYTE, "kept apart, the pieces take 1.3 MiB"
 
 
 class TestOldAgent:

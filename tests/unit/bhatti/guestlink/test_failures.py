@@ -58,3 +58,8 @@ def test_silence_is_a_timeout_that_says_how_long_it_was() -> None:
     error = failures.silent("tcp:10.0.0.2", "no answer", 15.0)
     assert isinstance(error, GuestTimeout)
     assert "silent for 15 s: no answer" in error.message
+
+
+def test_what_a_guest_says_moves_no_cursor_and_fills_no_log() -> None:
+    assert failures.guest_failure("open /a\x1b[2J\n: no").message == r"agent error: open /a\x1b[2J\n: no"
+    assert len(failures.guest_failure("x" * 1_000_000).message) < 2000

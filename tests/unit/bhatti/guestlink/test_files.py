@@ -1,3 +1,4 @@
+import contextlib
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -11,7 +12,7 @@ from tests.unit.bhatti.guestlink.peers import Peer, listening, old_agent
 from bhatti.errors import GuestFailure, GuestTimeout, InvalidRequest, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.deadlines import Deadlines
-from bhatti.guestlink.files import UPLOAD_PIECE
+from bhatti.guestlink.files import UPLOAD_PIECE, list_dir
 from lohar.wire.frames import FrameType, encode, encode_exit
 from lohar.wire.messages import FileInfo, FileReadResponse, WatchEvents, WatchKind
 
@@ -50,6 +51,22 @@ class TestReading:
         assert await link.read_file(str(path), offset=50, limit=1) == b"line 50\n"
         assert await link.read_file(str(path), max_bytes=10) == b"line 1\nlin"
         assert await link.read_file(str(path), offset=1000) == b""
+
+    async def test_an_agent_that_sends_more_than_was_asked_for_is_given_up(
+        self, tmp_path: Path, new_link: NewLink
+    ) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.hello()
+            await peer.expect(FrameType.FILE_READ_REQ)
+            await peer.send(FrameType.FILE_READ_RESP, FileReadResponse(size=1).to_json())
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await peer.send(FrameType.STDOUT, b"x" * 1000)
+
+        async with listening(tmp_path / "agent", script):
+            with pytest.raises(Unavailable) as caught:
+                await new_link().read_file("/proc/net/tcp", max_bytes=50_000)
+            assert caught.value.code == "protocol-violation"
 
     @pytest.mark.parametrize(("path", "code"), [("/none", "no-such-file"), ("/etc", "is-a-directory")])
     async def test_what_cannot_be_read_is_the_agents_failure(self, link: GuestLink, path: str, code: str) -> None:
@@ -249,6 +266,33 @@ class TestDescribing:
         async with listening(tmp_path / "agent", script):
             with pytest.raises(Unavailable, match=r"FILE_LS_RESP: \[0\]\.size"):
                 await new_link().list_dir("/")
+
+
+    @pytest.mark.parametrize(
+        ("payload", "limits"),
+        [
+            (b"[" + b",".join([b"{}"] * 1000) + b"]", {"max_entries": 10_000}),
+            (b'[{"name":"%b"}]' % (b"x" * 1000), {"max_bytes": 100_000}),
+            (b"[]", {"max_bytes": 1000}),
+        ],
+        ids=["of entries", "of bytes", "of nothing"],
+    )
+    async def test_a_listing_without_end_is_given_up(
+        self, tmp_path: Path, new_link: NewLink, payload: bytes, limits: dict[str, int]
+    ) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.hello()
+            await peer.expect(FrameType.FILE_LS_REQ)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await peer.send(FrameType.FILE_LS_RESP, payload)
+
+        async with listening(tmp_path / "agent", script):
+            link = new_link()
+            with pytest.raises(GuestFailure) as caught:
+                await list_dir(link._exchange, "/", **limits)
+            assert caught.value.code == "too-many-entries"
+            assert not link._pool._busy
 
 
 class TestWatching:

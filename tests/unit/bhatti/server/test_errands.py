@@ -10,7 +10,7 @@ from tests.serving import Served
 from bhatti.errors import BhattiError, Conflict, GuestFailure, InvalidRequest
 from bhatti.guestlink.client import GuestLink
 from bhatti.server import errands
-from bhatti.server.errands import Said, errand, failure, printable, run
+from bhatti.server.errands import Said, errand, failure, run
 
 pytestmark = pytest.mark.anyio
 
@@ -95,8 +95,3 @@ async def test_input_that_nobody_wants_is_not_waited_for(link: GuestLink, tmp_pa
 def test_errors_of_the_system_have_a_name(number: int, cls: type[BhattiError], code: str) -> None:
     error = failure(Said(errno=number, what="/x: words"))
     assert (type(error), error.code, error.message) == (cls, code, "/x: words")
-
-
-def test_what_a_guest_says_moves_no_cursor() -> None:
-    assert printable("a\x1b[2Jb\n") == r"a\x1b[2Jb\n"
-    assert len(printable("x" * 5000)) == 1000
