@@ -1,5 +1,6 @@
 """Files of the guest: reading, writing, describing, listing and watching."""
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,8 @@ LONG_LIST = 64 << 10
 """A listing's JSON above this size is decoded in a worker thread: it would hold up the loop for milliseconds."""
 
 
+OCTAL = re.compile("[0-7]*")
+
 MAX_LIST_BYTES = 64 << 20
 MAX_LIST_ENTRIES = 250_000
 """Of one listing, which is held whole, here and by whoever asked: with the longest of names it has 60 MiB of JSON. An
@@ -60,6 +63,7 @@ class FileDownload:
         self._channel = channel
         try:
             response = exchange.decode(FileReadResponse, payload)
+            _check(exchange, response)
         except BaseException:
             self.close()
             raise
@@ -156,7 +160,15 @@ async def _upload(exchange: Exchange, request: bytes, source: AsyncIterable[byte
 async def stat(exchange: Exchange, path: str) -> FileInfo:
     """Describe a file."""
     payload = FileStatRequest(path=path).to_json()
-    return exchange.decode(FileInfo, await exchange.ask(FrameType.FILE_STAT_REQ, payload, FrameType.FILE_STAT_RESP))
+    info = exchange.decode(FileInfo, await exchange.ask(FrameType.FILE_STAT_REQ, payload, FrameType.FILE_STAT_RESP))
+    _check(exchange, info)
+    return info
+
+
+def _check(exchange: Exchange, said: FileInfo | FileReadResponse) -> None:
+    """Raise `Unavailable` for a size or mode that no file has: both become headers of an answer."""
+    if said.size < 0 or not OCTAL.fullmatch(said.mode):
+        raise violation(exchange.pool.peer, f"a file of {said.size} bytes with the mode {said.mode!r}")
 
 
 async def list_dir(

@@ -1,6 +1,7 @@
 """One call of an operation: what came, checked and typed, and how the answer is sent."""
 
 import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -52,6 +53,9 @@ SERVER_SENT = "text/event-stream"
 """What browsers call a stream of events."""
 
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""How bytes that are no UTF-8 come from the agent (PEP 383)."""
 
 REFUSED = re.compile(r"q=0(\.0{0,3})?")
 """RFC 9110 section 12.4.2: a weight of nothing."""
@@ -163,9 +167,18 @@ def decoded(raw: bytes, expected: type[T]) -> T:
         raise InvalidRequest(f"invalid json: {err}", code="invalid-json") from err
 
 
+def encoded(value: object) -> bytes:
+    """Return `value` as JSON. File names of guests may be any bytes: those that are no text come out as U+FFFD."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, separators=(",", ":"))
+        return SURROGATE.sub("\ufffd", text).encode()
+
+
 def json_response(value: object, status: int = 200) -> web.Response:
     """Return `value` as the JSON answer."""
-    return web.Response(status=status, body=msgspec.json.encode(value), content_type="application/json")
+    return web.Response(status=status, body=encoded(value), content_type="application/json")
 
 
 def _too_large() -> InvalidRequest:

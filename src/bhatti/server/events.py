@@ -2,11 +2,10 @@
 
 from typing import Generic, TypeVar
 
-import msgspec
 from aiohttp import web
 
 from bhatti.operations.types import Event
-from bhatti.server.call import EVENT_STREAM, SERVER_SENT, Call
+from bhatti.server.call import EVENT_STREAM, SERVER_SENT, Call, encoded
 
 E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
 
@@ -37,7 +36,7 @@ class EventStream(Generic[E_contra]):
 
     def encoded(self, event: E_contra) -> bytes:
         """Return an event as it goes out."""
-        return msgspec.json.encode(event) + b"\n"
+        return encoded(event) + b"\n"
 
     async def end(self) -> web.StreamResponse:
         """Close the stream and return the response for the handler to return."""
@@ -54,4 +53,4 @@ class ServerSent(EventStream[E_contra]):
         """Return an event as one message; being alive is a comment."""
         if event.type == "alive":
             return b": alive\n\n"
-        return f"event: {event.type}\n".encode() + b"data: " + msgspec.json.encode(event) + b"\n\n"
+        return f"event: {event.type}\n".encode() + b"data: " + encoded(event) + b"\n\n"

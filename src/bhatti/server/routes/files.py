@@ -60,10 +60,13 @@ async def _send(call: Call, link: GuestLink, query: types.FileQuery) -> web.Stre
     ) as download:
         response = web.StreamResponse(headers={"X-File-Size": str(download.size), "X-File-Mode": download.mode})
         response.content_type = "application/octet-stream"
-        if whole:
+        chunks = download.chunks()
+        first = await anext(chunks, b"")
+        if whole and (download.size or not first):  # those of /proc have no size, and content all the same
             response.content_length = download.size
         await _begin(call, response)
-        async for chunk in download.chunks():
+        await response.write(first)
+        async for chunk in chunks:
             await response.write(chunk)
     await response.write_eof()
     return response

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -51,6 +52,23 @@ class TestReading:
         assert await link.read_file(str(path), offset=50, limit=1) == b"line 50\n"
         assert await link.read_file(str(path), max_bytes=10) == b"line 1\nlin"
         assert await link.read_file(str(path), offset=1000) == b""
+
+    @pytest.mark.parametrize("said", [{"size": -1, "mode": "0644"}, {"size": 1, "mode": "0644\r\nX: y"}])
+    async def test_what_no_file_can_be_is_a_violation(
+        self, tmp_path: Path, new_link: NewLink, said: dict[str, object]
+    ) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.hello()
+            for kind in (FrameType.FILE_STAT_REQ, FrameType.FILE_READ_REQ):
+                await peer.expect(kind)
+                await peer.send(kind + 1, json.dumps(said).encode())
+            await peer.gone()
+
+        async with listening(tmp_path / "agent", script):
+            link = new_link()
+            for ask in (link.stat, link.read_file):
+                with pytest.raises(Unavailable, match="a file of -?1 bytes with the mode"):
+                    await ask("/x")
 
     async def test_an_agent_that_sends_more_than_was_asked_for_is_given_up(
         self, tmp_path: Path, new_link: NewLink

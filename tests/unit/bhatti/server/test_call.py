@@ -1,4 +1,5 @@
 import io
+import json
 from collections.abc import AsyncIterator
 
 import anyio
@@ -10,7 +11,7 @@ from bhatti.errors import InvalidRequest
 from bhatti.operations import types
 from bhatti.operations.table import SANDBOX_CREATE
 from bhatti.server.backend import Backend
-from bhatti.server.call import MAX_JSON_BYTES, Call, decoded, json_response
+from bhatti.server.call import MAX_JSON_BYTES, Call, decoded, encoded, json_response
 
 
 def call(target: str = "/sandboxes", accept: str | None = None) -> Call:
@@ -66,6 +67,13 @@ def test_a_body_that_is_not_right_is_refused(raw: bytes, code: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         decoded(raw, types.SandboxCreate)
     assert caught.value.code == code
+
+
+def test_what_is_no_text_has_a_sign_in_its_place() -> None:
+    entry = types.FileEntry(name="caf\udce9 \u00e9", size=1, mode="0644", is_dir=False, mtime=2)
+    assert json.loads(encoded([entry]))[0] == {
+        "name": "caf\ufffd \u00e9", "size": 1, "mode": "0644", "is_dir": False, "mtime": 2
+    }  # fmt: skip
 
 
 def test_an_answer_is_json() -> None:

@@ -40,6 +40,19 @@ async def test_what_is_written_is_read_back(served: Served, tmp_path: Path, anno
         assert await response.read() == data
 
 
+async def test_a_file_of_the_kernel_is_read_although_it_has_no_size(served: Served) -> None:
+    async with served.http.get(URL, params={"path": "/proc/sys/kernel/ostype"}) as response:
+        assert (response.headers["X-File-Size"], await response.read()) == ("0", b"Linux\n")
+
+
+async def test_a_name_that_is_no_text_hides_no_other(served: Served, tmp_path: Path) -> None:
+    for name in (b"plain", b"caf\xe9"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    async with served.http.get(URL, params={"path": str(tmp_path), "ls": "true"}) as response:
+        assert response.status == 200
+        assert [entry["name"] for entry in await response.json()] == ["caf\ufffd", "plain"]
+
+
 async def test_some_lines_of_a_file_are_read(served: Served, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("".join(f"line {n}\n" for n in range(1, 101)))
     for query, expected in (
