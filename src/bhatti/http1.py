@@ -5,6 +5,7 @@ rest of a command), and the daemon speaks to web servers inside guests with it. 
 one response to one request, body by length, in chunks, or until the end of the connection.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 MAX_HEAD_BYTES = 64 << 10
@@ -12,6 +13,9 @@ MAX_HEAD_BYTES = 64 << 10
 
 MAX_CHUNK_LINE_BYTES = 1 << 10
 """A chunk's size line, extensions included; ours are a dozen bytes."""
+
+STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
+"""What some take for the end of a line, or of everything, and others do not."""
 
 Headers = list[tuple[str, str]]
 
@@ -99,25 +103,30 @@ class ResponseParser:
         self.done = True
 
     def _read_head(self) -> bool:
-        end = self.rest.find(b"\r\n\r\n")
-        if end < 0:
-            if len(self.rest) > self._max_head_bytes:
-                raise ProtocolViolation(f"the response's head is longer than {self._max_head_bytes} bytes")
-            return False
-        head = parse_head(self.rest[:end])
-        self.rest = self.rest[end + 4 :]
-        if 100 <= head.status < 200 and head.status != 101:
-            return self._read_head()  # interim: the real one follows
-        self.head = head
-        self._frame(head)
-        return True
+        while (end := self.rest.find(b"\r\n\r\n")) >= 0:
+            head = parse_head(self.rest[:end])
+            self.rest = self.rest[end + 4 :]
+            if head.status >= 200 or head.status == 101:  # the others are interim: the real one follows
+                self.head = head
+                self._frame(head)
+                return True
+        if len(self.rest) > self._max_head_bytes:
+            raise ProtocolViolation(f"the response's head is longer than {self._max_head_bytes} bytes")
+        return False
 
     def _frame(self, head: Head) -> None:
-        """Decide how the body ends, as RFC 9112 section 6.3 orders the cases."""
+        """Decide how the body ends, as RFC 9112 section 6.3 orders the cases; leave no header that says otherwise."""
+        lengths = [value for name, value in head.headers if name == "content-length"]
+        if len(set(lengths)) > 1:
+            raise ProtocolViolation("the response has two lengths")
+        chunked = head.get("transfer-encoding").lower().endswith("chunked")
+        if chunked or len(lengths) > 1:
+            head.headers[:] = [header for header in head.headers if header[0] != "content-length"]
+            head.headers += [] if chunked else [("content-length", lengths[0])]
         self.keep_alive = "close" not in head.get("connection").lower()
         if self._method == "HEAD" or head.status in (101, 204, 304):
             self.done = True
-        elif head.get("transfer-encoding").lower().endswith("chunked"):
+        elif chunked:
             self._chunked, self._remaining = True, None
         elif length := head.get("content-length"):
             if not (length.isascii() and length.isdigit()):
@@ -157,10 +166,12 @@ class ResponseParser:
 
 def parse_head(raw: bytes) -> Head:
     """Parse a response's head, without its closing blank line."""
+    if STRAY.search(raw):
+        raise ProtocolViolation("the response's head holds half a line break, or a NUL")
     status_line, *lines = raw.decode("latin-1").split("\r\n")
     version, _, rest = status_line.partition(" ")
     code, _, reason = rest.partition(" ")
-    if not version.startswith("HTTP/1.") or not (code.isascii() and code.isdigit() and len(code) == 3):
+    if not version.startswith("HTTP/1.") or not re.fullmatch("[1-9][0-9][0-9]", code):
         raise ProtocolViolation(f"not an HTTP/1.1 status line: {status_line[:80]!r}")
     headers: Headers = []
     for line in lines:

@@ -71,6 +71,8 @@ def passed(request: web.Request) -> Iterator[tuple[str, str]]:
     """Yield the headers of a request that are meant for the server behind, and not for those on the way."""
     given = request.headers
     own = {name.strip().lower() for line in given.getall("Connection", []) for name in line.split(",")}
+    # Without it, the server behind would take the body for another request, which nobody on the way has seen.
+    own.discard("content-length")
     for name, value in given.items():
         lower = name.lower()
         if lower not in HOP_BY_HOP | OF_PROXIES | own and not lower.startswith(FORWARDED):
@@ -115,6 +117,8 @@ async def _next_pieces(parser: ResponseParser, stream: ByteStream) -> list[bytes
 
 
 async def _begin(request: web.Request, head: Head) -> web.StreamResponse:
+    if head.status == 101:
+        raise ProtocolViolation("the guest switches to another protocol, which nobody has asked for")
     headers: CIMultiDict[str] = CIMultiDict((name, value) for name, value in head.headers if name not in HOP_BY_HOP)
     response = web.StreamResponse(status=head.status, reason=head.reason or None, headers=headers)
     await response.prepare(request)
@@ -151,7 +155,8 @@ async def _upgraded(
     request: web.Request, stream: ByteStream, target: str, headers: Iterable[tuple[str, str]]
 ) -> web.StreamResponse:
     """Pass the handshake on; if the guest agrees, carry bytes both ways until both sides have ended."""
-    said = [*headers, ("Connection", "Upgrade"), ("Upgrade", request.headers.get("Upgrade", ""))]
+    said = [header for header in headers if header[0].lower() != "content-length"]  # no body is passed on
+    said += [("Connection", "Upgrade"), ("Upgrade", request.headers.get("Upgrade", ""))]
     await stream.send(request_head(request.method, target, said))
     parser = ResponseParser(request.method)
     pieces: list[bytes] = []

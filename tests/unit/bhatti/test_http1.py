@@ -96,6 +96,28 @@ def test_an_interim_answer_is_passed_over() -> None:
     assert parser.head.status == 200
 
 
+def test_any_number_of_interim_answers_is_passed_over() -> None:
+    parser = parse(b"HTTP/1.1 100 \r\n\r\n" * 3000 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", eof=False)
+    assert parser.head is not None
+    assert parser.head.status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "left"),
+    [
+        (b"Content-Length: 100\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", []),
+        (b"Transfer-Encoding: gzip, Chunked\r\nContent-Length: 2\r\n\r\n5\r\nhello\r\n0\r\n\r\n", []),
+        (b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", ["5"]),
+    ],
+    ids=["chunks and a length", "chunks after a length", "one length twice"],
+)
+def test_an_answer_has_one_length_and_says_no_other(headers: bytes, left: list[str]) -> None:
+    parser = parse(b"HTTP/1.1 200 OK\r\n" + headers, eof=False)
+    assert parser.head is not None
+    assert (body(parser), parser.done) == (b"hello", True)
+    assert [value for name, value in parser.head.headers if name == "content-length"] == left
+
+
 def test_headers_are_found_in_lower_case_and_may_repeat() -> None:
     head = parse_head(b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSET-COOKIE: b")
     assert head.get("set-cookie") == "a"
@@ -122,6 +144,11 @@ def test_nothing_more_is_taken_once_the_body_is_complete() -> None:
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n bad: name\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: five\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nX: a\nSet-Cookie: b\r\n\r\n",
+        b"HTTP/1.1 200 OK\rX: a\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+        b"HTTP/1.1 099 Low\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n-5\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nab\r\n",

@@ -69,6 +69,43 @@ def test_headers_of_those_on_the_way_stay_on_the_way() -> None:
     assert list(passed(request)) == [("Cookie", "a=1")]
 
 
+def test_nobody_on_the_way_can_take_away_how_long_a_body_is() -> None:
+    headers = {"Connection": "content-length, X-Hop", "Content-Length": "4", "X-Hop": "1"}
+    assert list(passed(make_mocked_request("POST", "/", headers=headers))) == [("Content-Length", "4")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: Upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nContent-Length: 2\r\n\r\nok",
+        b"HTTP/1.1 200 OK\nX: a\r\n\r\n",
+    ],
+    ids=["a switch that nobody asked for", "two lengths", "half a line break"],
+)
+async def test_an_answer_that_others_would_read_otherwise_is_none(one: Served, answer: bytes) -> None:
+    async def say(reader: Reader, writer: Writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    async with raw_server(say) as url, one.http.get(url) as response:
+        assert (response.status, (await response.json())["code"]) == (502, "bad-gateway")
+
+
+async def test_an_answer_in_chunks_says_no_length(one: Served) -> None:
+    async def say(reader: Reader, writer: Writer) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"2\r\nok\r\n0\r\n\r\n")
+        writer.close()
+
+    async with raw_server(say) as url, one.http.get(url) as response:
+        assert "Content-Length" not in response.headers
+        assert await response.read() == b"ok"
+
+
 async def test_a_packed_body_stays_packed(one: Served) -> None:
     packed = gzip.compress(b"x" * 1000)
 
