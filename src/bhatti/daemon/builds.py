@@ -5,6 +5,7 @@ import datetime
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import anyio
 from anyio import from_thread, to_thread
 
 from bhatti.daemon.orders import Orders, stopping
@@ -22,6 +23,10 @@ from bhatti.operations import types
 from bhatti.server.backend import BuildCallback
 from bhatti.store.sandboxes import Record
 
+AT_ONCE = 8
+"""Pieces of work that have a thread at once; more wait for their turn. The daemon has 40 threads for everything, and
+work on images keeps one for minutes, much of it waiting: for a slow registry, or for the one who builds."""
+
 Work = Callable[[ImageStore, Progress], Image]
 """Makes an image in a store; blocks, for minutes perhaps."""
 
@@ -31,6 +36,7 @@ class Images:
 
     def __init__(self, settings: Settings) -> None:
         self._store = ImageStore(Path(settings.images_dir))
+        self._places = anyio.CapacityLimiter(AT_ONCE)
 
     async def list(self) -> list[types.Image]:
         """Return the images. Safe to cancel."""
@@ -60,7 +66,8 @@ class Images:
             check()
             loop.call_soon_threadsafe(on_progress, event)
 
-        return answer(await to_thread.run_sync(work, self._store, progress, abandon_on_cancel=True))
+        made = await to_thread.run_sync(work, self._store, progress, abandon_on_cancel=True, limiter=self._places)
+        return answer(made)
 
     async def remove(self, name: str) -> None:
         """Remove an image; raises `NotFound`."""

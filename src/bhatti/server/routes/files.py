@@ -3,12 +3,14 @@
 import contextlib
 import errno
 import posixpath
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from typing import TypeVar
 
 import anyio
 from aiohttp import web
+from anyio import to_thread
 
 from bhatti.errors import InvalidRequest, OutOfSpace
 from bhatti.guestlink.client import GuestLink
@@ -26,6 +28,12 @@ SPOOL_DIRECTORY = "/var/tmp"
 
 SPOOL_MEMORY_BYTES = 1 << 20
 SPOOL_PIECE_BYTES = 256 << 10
+
+SPOOL_SPARE_BYTES = 1 << 30
+"""What is left to the daemon's machine: whoever sends without end must not fill the disk that all others need."""
+
+SPOOL_LOOK_BYTES = 16 << 20
+"""How often it is looked at how much that is."""
 
 ALIVE_S = 15.0
 """Often enough that neither side's proxies think the connection dead, and that a watcher who has gone is noticed."""
@@ -112,10 +120,14 @@ async def write(call: Call) -> types.Outcome:
 async def _write_of_unknown_length(call: Call, link: GuestLink, query: types.FileWriteQuery) -> None:
     """The guest wants to know the length first: what comes without one waits on the host's disk, not in memory."""
     async with anyio.SpooledTemporaryFile(max_size=SPOOL_MEMORY_BYTES, dir=SPOOL_DIRECTORY) as spool:
-        size = 0
+        size, look_at = 0, SPOOL_LOOK_BYTES
         try:
             async for piece in _pieces(call):
                 size += await spool.write(piece)
+                if size >= look_at:
+                    look_at = size + SPOOL_LOOK_BYTES
+                    if (await to_thread.run_sync(shutil.disk_usage, SPOOL_DIRECTORY)).free < SPOOL_SPARE_BYTES:
+                        raise OSError(errno.ENOSPC, "no more than is left to others")
             await spool.seek(0)
         except OSError as err:
             if err.errno not in (errno.ENOSPC, errno.EDQUOT):

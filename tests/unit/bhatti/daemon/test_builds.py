@@ -6,6 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio import to_thread
 from tests.serving import Served, settings_in
 from tests.serving import serving as daemon_in
 from tests.unit.bhatti.images.oci.making import archive, file, make_image, write_layout
@@ -84,6 +85,24 @@ async def test_progress_comes_on_the_loop_while_the_build_goes_on_beside_it(imag
     await anyio.lowlevel.checkpoint()
     assert made.name == "base"
     assert [(event.stage, event.done, event.total) for event in seen] == [("kernel", 1, 2), ("kernel", 2, 2)]
+
+
+async def test_however_many_builds_leave_threads_for_the_rest_of_the_daemon(images: Images) -> None:
+    made: list[types.Image] = []
+
+    async def make() -> None:
+        made.append(await images.make(builds.building(types.ImageBuild()), lambda event: None))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(make)
+        await anyio.wait_all_tasks_blocked()
+        try:
+            with anyio.fail_after(30):
+                await to_thread.run_sync(threading.get_ident)
+        finally:
+            store_of(images).go_on.set()
+    assert len(made) == 50
 
 
 async def test_a_caller_who_leaves_does_not_stop_the_build(images: Images) -> None:

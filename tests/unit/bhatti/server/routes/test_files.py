@@ -130,6 +130,18 @@ async def test_an_upload_that_breaks_off_leaves_nothing(served: Served, tmp_path
         assert response.status == 200
 
 
+async def test_what_has_no_length_leaves_the_disk_to_others(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SPOOL_SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(files, "SPOOL_DIRECTORY", str(tmp_path))
+    async with served.http.put(
+        URL, params={"path": str(tmp_path / "file")}, data=pieces(bytes(files.SPOOL_LOOK_BYTES + 1), 1 << 20)
+    ) as response:
+        assert (response.status, (await response.json())["code"]) == (507, "out-of-space")
+    assert not list(tmp_path.iterdir())
+
+
 async def test_a_large_file_goes_through_in_constant_memory(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
