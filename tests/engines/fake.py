@@ -3,7 +3,7 @@
 from typing import Self
 
 from bhatti.engines.base import Capabilities, CauseOfDeath, Engine, Machine, ProgressCallback
-from bhatti.errors import BhattiError, NotFound
+from bhatti.errors import NotFound
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
@@ -28,7 +28,7 @@ class FakeEngine(Engine):
     def __init__(self, machines: list[Machine]) -> None:
         self.machines = {found.id: found for found in machines}
         self.destroyed: list[str] = []
-        self.failing: dict[str, BhattiError] = {}
+        self.failing: dict[str, Exception] = {}
 
     @property
     def capabilities(self) -> Capabilities:

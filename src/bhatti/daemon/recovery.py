@@ -149,7 +149,7 @@ class Recovery:
                 log.info("recovery: %s sandbox %s: %s", action.step, action.sandbox_id, action.reason)
             try:
                 await self._act(action)
-            except BhattiError:
+            except (BhattiError, OSError):
                 log.exception("recovery: could not %s sandbox %s", action.step, action.sandbox_id)
         return actions
 

@@ -10,6 +10,7 @@ import anyio
 
 from bhatti.engines.base import Capabilities, Checkpoint, Engine, Finding, Machine, ProgressCallback, SnapshotReport
 from bhatti.engines.qemu import console, doctor
+from bhatti.engines.qemu.adopting import adopt_machine, end_strays
 from bhatti.engines.qemu.files import MachineFiles, directories_in, remove_files
 from bhatti.engines.qemu.fork import check_shape, fork_obstacle, sandbox_exists
 from bhatti.engines.qemu.golden import GoldenSnapshots
@@ -18,12 +19,12 @@ from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold
 from bhatti.engines.qemu.needs import needed_files
 from bhatti.engines.qemu.pool import ReadyForks
-from bhatti.engines.qemu.process import ProcessIdentity, VmProcess, processes_with
-from bhatti.engines.qemu.record import Phase, read_record, wreck
+from bhatti.engines.qemu.process import ProcessIdentity, processes_with
+from bhatti.engines.qemu.record import Phase
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.stages import Stages, nobody_asked
 from bhatti.engines.volume_files import VolumeFiles
-from bhatti.errors import Busy, CorruptData, EngineFailure, NotFound, Unavailable
+from bhatti.errors import Busy, EngineFailure, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.lifecycle import Event, after
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
@@ -121,11 +122,13 @@ class QemuEngine(Engine):
         await anyio.to_thread.run_sync(remove_files, self.settings.molds_dir)
         await anyio.to_thread.run_sync(self._golden.sweep)
         for directory in await anyio.to_thread.run_sync(directories_in, self.settings.sandboxes_dir):
-            await self._adopt_one(directory)
-        await self._end_strays()
+            machine = await adopt_machine(self._kind, self._host, directory)
+            if machine is not None:
+                self._machines[machine.spec.id] = machine
+        usable = [machine for machine in self._machines.values() if machine.record.phase is not Phase.FAILED]
+        await end_strays(self._processes, {machine.record.pid for machine in usable})
         # A stopped machine keeps its tap and address: its memory knows them.
-        kept = {machine.body for machine in self._machines.values() if machine.record.phase is not Phase.FAILED}
-        if swept := await self._host.networks.sweep(kept):
+        if swept := await self._host.networks.sweep({machine.body for machine in usable}):
             log.warning("removed the network devices of %s, which do not run", ", ".join(swept))
         return await self.list()
 
@@ -363,36 +366,10 @@ class QemuEngine(Engine):
         except KeyError:
             raise NotFound(f"the engine has no sandbox {sandbox_id!r}", code="sandbox-not-found") from None
 
-    async def _adopt_one(self, directory: Path) -> None:
-        try:
-            record = await anyio.to_thread.run_sync(read_record, directory)
-        except CorruptData as error:
-            log.error("sandbox %s: %s", directory.name, error.message)
-            record = wreck(directory.name, error.message)
-        # Without a record, nothing was begun but the directory.
-        machine = self._kind(self._host, record or wreck(directory.name, "it never came to be"), exists=True)
-        if record is None or record.phase in (Phase.CREATING, Phase.DESTROYING):
-            log.warning("sandbox %s was left %s: removed", directory.name, record.phase if record else "empty")
-            await machine.remove()
-            return
-        await anyio.to_thread.run_sync(machine.sweep_copies)
-        await machine.adopt()
-        self._machines[machine.spec.id] = machine
-
     def _processes(self) -> builtins.list[ProcessIdentity]:
         """Return all processes that run machines of this state directory. Blocks."""
         place = self.settings.sandboxes_dir
         return processes_with(f"file,id=console,path={place}/", place)
-
-    async def _end_strays(self) -> None:
-        """End machines of ours whose directory is gone or whose record does not know them."""
-        known = {machine.record.pid for machine in self._machines.values() if machine.record.phase is Phase.RUNNING}
-        for identity in await anyio.to_thread.run_sync(self._processes):
-            if identity.pid not in known:
-                stray = await VmProcess.adopt(identity)
-                if stray is not None:
-                    log.warning("ended process %d, a machine that nobody knows", identity.pid)
-                    await stray.end()
 
     def _consoles(self) -> builtins.list[Path]:
         return [machine.files.console for machine in self._machines.values()]

@@ -5,6 +5,7 @@ A record is replaced atomically, so it is always whole. It holds the guest's tok
 
 import enum
 import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -108,13 +109,20 @@ def write_record(directory: Path, record: MachineRecord) -> None:
     touched, since the file system orders its journal behind them (0.5 s measured). After a power cut no machine is
     there to be found again, and a record that came to be empty is taken for what it is.
     """
-    temporary = directory / f"{RECORD_FILE}.new"
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # Of this thread alone: a machine that dies while it is stopped is written by two.
+    temporary = directory / f"{RECORD_FILE}.{threading.get_native_id()}.new"
     try:
-        os.write(file, msgspec.json.encode(record))
-    finally:
-        os.close(file)
-    temporary.replace(directory / RECORD_FILE)
+        # All of it or an error: on a disk that is nearly full, one call may write a part.
+        with open(temporary, "wb", opener=_for_owner) as file:
+            file.write(msgspec.json.encode(record))
+        temporary.replace(directory / RECORD_FILE)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def read_record(directory: Path) -> MachineRecord | None:

@@ -65,6 +65,11 @@ class Vm:
         return self.record.spec
 
     @property
+    def exists(self) -> bool:
+        """Whether there is anything of it."""
+        return self._exists
+
+    @property
     def body(self) -> str:
         """The name that its directory, its process and its tap have."""
         return self.files.directory.name

@@ -171,12 +171,13 @@ async def test_a_second_recovery_finds_nothing_to_do(journal: Journal) -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("failure", [EngineFailure("the process does not die"), OSError(28, "No space left on device")])
 async def test_one_that_cannot_be_settled_does_not_hold_up_the_rest_and_is_tried_again(
-    journal: Journal, caplog: pytest.LogCaptureFixture
+    journal: Journal, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
     await fill(journal, record("a1", "one", CREATING), record("a2", "two", CREATING))
     engine = FakeEngine([machine("a1"), machine("a2")])
-    engine.failing["a1"] = EngineFailure("the process does not die")
+    engine.failing["a1"] = failure
     with caplog.at_level(logging.ERROR):
         await Recovery(journal, engine).run()
     assert "could not undo-create sandbox a1" in caplog.text

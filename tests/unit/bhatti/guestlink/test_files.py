@@ -67,7 +67,7 @@ class TestReading:
         async with listening(tmp_path / "agent", script):
             link = new_link()
             for ask in (link.stat, link.read_file):
-                with pytest.raises(Unavailable, match="a file of -?1 bytes with the mode"):
+                with pytest.raises(Unavailable, match=r"a file of -?1 bytes with the mode"):
                     await ask("/x")
 
     async def test_an_agent_that_sends_more_than_was_asked_for_is_given_up(
@@ -284,7 +284,6 @@ class TestDescribing:
         async with listening(tmp_path / "agent", script):
             with pytest.raises(Unavailable, match=r"FILE_LS_RESP: \[0\]\.size"):
                 await new_link().list_dir("/")
-
 
     @pytest.mark.parametrize(
         ("payload", "limits"),

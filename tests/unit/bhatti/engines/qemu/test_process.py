@@ -20,8 +20,11 @@ DEAF = [
 ]
 
 
-def environment_of(process: VmProcess) -> set[bytes]:
-    content = Path(f"/proc/{process.identity.pid}/environ").read_bytes()
+async def environment_of(process: VmProcess) -> set[bytes]:
+    environ = anyio.Path(f"/proc/{process.identity.pid}/environ")
+    with anyio.fail_after(60):
+        while not (content := await environ.read_bytes()):  # just after its start, the kernel does not show it yet
+            await anyio.sleep(0.01)
     return {line.partition(b"=")[0] for line in content.split(b"\0") if line}
 
 
@@ -35,7 +38,7 @@ async def sleeper(tmp_path: Path) -> AsyncIterator[VmProcess]:
 async def test_a_process_has_a_session_of_its_own_and_none_of_our_environment(sleeper: VmProcess) -> None:
     pid = sleeper.identity.pid
     assert os.getsid(pid) == pid
-    assert environment_of(sleeper) == {b"PATH", b"LANG"}
+    assert await environment_of(sleeper) == {b"PATH", b"LANG"}
 
 
 async def test_the_end_is_noticed_and_the_process_reaped(sleeper: VmProcess) -> None:

@@ -1,6 +1,9 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import pytest
+from tests.unit.bhatti.engines.qemu.disks import full_disk
 
 from bhatti.engines.base import CauseOfDeath
 from bhatti.engines.qemu import record
@@ -43,6 +46,24 @@ def test_a_record_comes_back_as_it_was_and_only_its_owner_can_read_it(tmp_path: 
 def test_replacing_a_record_leaves_one_file(tmp_path: Path) -> None:
     record.write_record(tmp_path, FULL)
     record.write_record(tmp_path, msgspec.structs.replace(FULL, phase=Phase.FAILED))
+    assert [path.name for path in tmp_path.iterdir()] == [record.RECORD_FILE]
+
+
+def test_a_disk_that_takes_half_of_a_record_keeps_the_one_before(tmp_path: Path) -> None:
+    record.write_record(tmp_path, FULL)
+    with full_disk(100), pytest.raises(OSError, match="too large"):
+        record.write_record(tmp_path, msgspec.structs.replace(FULL, phase=Phase.FAILED))
+    assert record.read_record(tmp_path) == FULL
+    assert [path.name for path in tmp_path.iterdir()] == [record.RECORD_FILE]
+
+
+def test_two_who_write_at_once_leave_one_whole_record(tmp_path: Path) -> None:
+    short, long = FULL, msgspec.structs.replace(FULL, why="x" * 100_000)
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(100):
+            written = [threads.submit(record.write_record, tmp_path, one) for one in (short, long)]
+            assert [one.result() for one in written] == [None, None]
+            assert record.read_record(tmp_path) in (short, long)
     assert [path.name for path in tmp_path.iterdir()] == [record.RECORD_FILE]
 
 
