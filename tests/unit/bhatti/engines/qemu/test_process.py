@@ -23,7 +23,8 @@ DEAF = [
 async def environment_of(process: VmProcess) -> set[bytes]:
     environ = anyio.Path(f"/proc/{process.identity.pid}/environ")
     with anyio.fail_after(60):
-        while not (content := await environ.read_bytes()):  # just after its start, the kernel does not show it yet
+        # Just after its start, the kernel does not show it yet.
+        while not (content := await environ.read_bytes()):  # noqa: ASYNC110
             await anyio.sleep(0.01)
     return {line.partition(b"=")[0] for line in content.split(b"\0") if line}
 
