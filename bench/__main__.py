@@ -15,6 +15,7 @@ SECTIONS = {
     "docker": "Sandboxes as containers",
     "cli": "The command line and the daemon",
     "files": "Files in and out of a sandbox",
+    "api": "Single calls through the API",
     "proxy": "Ways to a server in a sandbox",
     "callers": "The daemon with many callers",
 }

@@ -9,6 +9,7 @@ something of a sandbox that the manager is just putting to sleep waits for those
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
 import anyio
 import msgspec
@@ -28,7 +29,7 @@ from bhatti.model.sandbox import Status, Temperature
 from bhatti.server.backend import Visitor
 from bhatti.store.journal import Journal
 from bhatti.store.sandboxes import Record, now
-from bhatti.thermal.ledger import Ledger
+from bhatti.thermal.ledger import Ledger, Visiting
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,31 @@ class _Wake:
     def __init__(self) -> None:
         self.over = anyio.Event()
         self.error: BhattiError | None = None
+
+
+class _Visiting(AbstractAsyncContextManager[Visitor]):
+    """See `Power.visit`. A class, which takes half of a generator's time: every call into a guest comes by."""
+
+    __slots__ = ("_noted", "_power", "_record", "_wake")
+
+    def __init__(self, power: "Power", record: Record, noted: Visiting, wake: bool) -> None:
+        self._power = power
+        self._record = record
+        self._noted = noted
+        self._wake = wake
+
+    async def __aenter__(self) -> Visitor:
+        # Written down before the machine is looked at: from here on the manager leaves it alone.
+        visit = self._noted.__enter__()
+        try:
+            link = await self._power.guest(self._record, wake=self._wake)
+        except BaseException:
+            self._noted.__exit__()
+            raise
+        return Visitor(link, visit, lambda: self._power.rouse(self._record))
+
+    async def __aexit__(self, *_: object) -> None:
+        self._noted.__exit__()
 
 
 class Power:
@@ -170,14 +196,11 @@ class Power:
 
     # --- what calls need
 
-    @contextlib.asynccontextmanager
-    async def visit(self, record: Record, doing: str, *, wake: bool = True) -> AsyncIterator[Visitor]:
+    def visit(self, record: Record, doing: str, *, wake: bool = True) -> AbstractAsyncContextManager[Visitor]:
         """See `Backend.visit`."""
-        # Written down before the machine is looked at: from here on the manager leaves it alone.
-        with self._ledger.visiting(record.id, doing) as visit:
-            yield Visitor(await self.guest(record, wake=wake), visit, lambda: self._rouse(record))
+        return _Visiting(self, record, self._ledger.visiting(record.id, doing), wake)
 
-    async def _rouse(self, record: Record) -> None:
+    async def rouse(self, record: Record) -> None:
         """Let a paused sandbox run on, for somebody who is in. One that was stopped stays so: nobody is in any more."""
         await self.claims.free(record.id, of=IN_THE_WAY)
         if self._ledger.entry(record.id).warm:
@@ -192,8 +215,10 @@ class Power:
             await self.claims.free(record.id, of=IN_THE_WAY)
             record = self._catalogue.find(record.id)
             if record.status is Status.RUNNING:
-                with contextlib.suppress(Conflict, NotFound):
+                try:
                     return engine.link(record.id)
+                except (Conflict, NotFound):  # it is not as the store says
+                    pass
                 record, _ = await self._look(record)
             if record.status not in (Status.RUNNING, Status.STOPPED):
                 break

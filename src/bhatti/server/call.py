@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import anyio
 import msgspec
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from bhatti.errors import InvalidRequest
 from bhatti.model.origin import Repeat
@@ -101,15 +101,22 @@ class Call:
         announced = self.request.content_length
         if announced is not None and announced > MAX_JSON_BYTES:
             raise _too_large()
+        content = self.request.content
+        raw = content.read_nowait() if content.is_eof() else await self._received(content)  # most come with the head
+        if len(raw) > MAX_JSON_BYTES:
+            raise _too_large()
+        return decoded(raw or b"{}", expected)
+
+    async def _received(self, content: StreamReader) -> bytes:
         raw = bytearray()
         with anyio.move_on_after(BODY_S) as waiting:
-            async for chunk in self.request.content.iter_any():
+            async for chunk in content.iter_any():
                 raw += chunk
                 if len(raw) > MAX_JSON_BYTES:
                     raise _too_large()
         if waiting.cancelled_caught:
             raise InvalidRequest(f"the body has not come within {BODY_S:g} s", code="body-too-slow")
-        return decoded(bytes(raw) or b"{}", expected)
+        return bytes(raw)
 
     def query(self, expected: type[T]) -> T:
         """Return the parameters after `?` as `expected`; raises `InvalidRequest` (code `invalid-field`)."""
