@@ -9,6 +9,7 @@ of no use until it is complete, and nobody would use it: what it held before was
 
 import logging
 import os
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -175,8 +176,12 @@ class FirecrackerMachine(QemuMachine):
 
     async def _save_as_copy(self, files: MachineFiles) -> None:
         if self._jailed:
-            await self._save_as("Full", f"{jail.COPIED}.{command.STATE}", f"{jail.COPIED}.{command.MEMORY}")
-            await anyio.to_thread.run_sync(self._hand_out, files)
+            try:
+                await self._save_as("Full", f"{jail.COPIED}.{command.STATE}", f"{jail.COPIED}.{command.MEMORY}")
+                await anyio.to_thread.run_sync(self._hand_out, files)
+            finally:
+                # Of a copy that did not fit on the disk, what did.
+                await anyio.to_thread.run_sync(self._sweep_passing)
         else:
             await self._save_as("Full", str(files.state), str(files.memory))
 
@@ -228,6 +233,31 @@ class FirecrackerMachine(QemuMachine):
             path = self.files.directory / f"{jail.COPIED}.{name}"
             os.chown(path, 0, 0)
             path.replace(target)
+
+    def _sweep_passing(self) -> None:
+        """Remove snapshots that are on their way into the jail or out of it. Blocks."""
+        for way in (jail.COPIED, jail.BROUGHT):
+            for path in self.files.directory.glob(f"{way}.*"):
+                path.unlink()
+
+    def sweep_copies(self) -> None:
+        """See `CheckpointedVm.sweep_copies`."""
+        super().sweep_copies()
+        self._sweep_passing()
+
+    async def _undo_stop(self) -> None:
+        # Before the guest runs on, which may need the room to write.
+        await anyio.to_thread.run_sync(self._give_up_snapshot)
+        await super()._undo_stop()
+
+    def _give_up_snapshot(self) -> None:
+        """Free the disk of a snapshot that did not become one, unless the memory is mapped from it. Blocks."""
+        with suppress(FileNotFoundError):
+            inode = str(self.files.memory.stat().st_ino)
+            maps = Path(f"/proc/{self.record.pid}/maps").read_text().splitlines()
+            if inode not in {line.split()[4] for line in maps}:
+                for path in (self.files.memory, self.files.state):
+                    path.unlink(missing_ok=True)
 
     async def _settled(self) -> None:
         """An order that nobody waits for any more is finished before the next is taken."""

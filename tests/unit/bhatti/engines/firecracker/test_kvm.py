@@ -47,6 +47,14 @@ def test_without_a_device_it_is_said(device: Path, tmp_path: Path) -> None:
     assert refusal.value.code == "kvm-missing"
 
 
+def test_a_device_of_others_is_told_from_none(device: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.touch()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(MissingDependency, match=rf"{device} cannot be opened by this user \(group kvm\)") as refusal:
+        kvm.need_kvm("firecracker", "1.16.1", tmp_path)
+    assert refusal.value.code == "kvm-missing"
+
+
 def test_a_kvm_that_opens_and_does_not_work_is_refused_with_the_words(device: Path, tmp_path: Path) -> None:
     device.touch()
     line = "2026-11-22T23:24:14.850439316 [anonymous-instance:fc_vcpu 0] Received KVM_EXIT_INTERNAL_ERROR signal"
