@@ -27,7 +27,7 @@ from bhatti.guestlink.client import GuestLink
 from bhatti.model.user import KEY_PATTERN
 from bhatti.server.call import CURRENT, Current
 from bhatti.server.exchange import BodyTooLarge, NoAnswer, exchange, passed
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from bhatti.guestlink.client import ExecStream, Exit, GuestLink, Stdout
 from bhatti.guestlink.commands import Event
 from bhatti.guestlink.failures import printable
 from bhatti.images import agent_drive
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 from bhatti.trees.chores import FAILED
 
 MODULES = ("tar", "packing", "unpacking", "chores")

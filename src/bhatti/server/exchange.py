@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 
 from bhatti.http1 import Head, Headers, ProtocolViolation, ResponseParser, chunk, request_head
 from bhatti.server.relay import Connection, Hijacked, carried
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 
 HOP_BY_HOP = frozenset(
     {

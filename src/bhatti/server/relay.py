@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from anyio.abc import ByteStream
 
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 
 HIGH_WATER_BYTES = 256 << 10
 """What may wait here to be taken before the other side is held; about what a socket buffer holds."""

@@ -25,6 +25,7 @@ from bhatti.engines.qemu.record import Phase
 from bhatti.engines.qemu.vm import LAST_GASP_S, Vm
 from bhatti.engines.stages import Stages
 from bhatti.errors import BhattiError, Conflict, EngineFailure
+from bhatti.taskgroups import together
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ class SleepingVm(Vm):
         self._paused = True
 
     async def resume(self) -> None:
-        """Let paused processors run, and tell the guest what time it is."""
-        await self._run()
-        assert self._link is not None
-        await self._while_alive(self._tell_time)
+        """Let paused processors run, and tell the guest what time it is, with which its network card wakes it."""
+        async with together() as tasks:
+            tasks.start_soon(self._run)
+            await self._while_alive(self._tell_time)
 
     async def stop(self, *, memory: bool) -> None:
         """End the process; with `memory`, so that `start` goes on where it was."""

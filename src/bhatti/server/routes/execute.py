@@ -18,7 +18,7 @@ from bhatti.server.events import EventStream
 from bhatti.server.failures import ours
 from bhatti.server.guest import entered, explained, visiting
 from bhatti.server.sockets import accepted, keep_alive, say, told
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 from lohar.wire.frames import FrameType
 
 FIRST_MESSAGE_S = 10.0

@@ -10,7 +10,7 @@ from bhatti.server.backend import BuildCallback
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
 from bhatti.server.failures import ours
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 
 WAITING = 256
 """Steps of a build that may wait for a slow reader; beyond, the middle ones are left out: only the latest matters."""

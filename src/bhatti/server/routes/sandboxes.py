@@ -10,7 +10,7 @@ from bhatti.server.backend import StageCallback
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
 from bhatti.server.failures import ours
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 
 
 async def create(call: Call) -> types.Sandbox | web.StreamResponse:

@@ -9,7 +9,7 @@ from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
 from bhatti.server.events import EventStream
 from bhatti.server.failures import ours
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 
 ALIVE_S = 15.0
 """Often enough that neither side's proxies think the connection dead."""

@@ -12,7 +12,7 @@ from bhatti.server.backend import Visitor
 from bhatti.server.call import Call, Handler
 from bhatti.server.guest import visiting
 from bhatti.server.sockets import accepted, keep_alive, say, told
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 from lohar.wire.messages import ExitReason
 
 LOGIN_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -li; exec sh -li")

@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from bhatti.errors import NotFound
-from bhatti.server.tasks import together
+from bhatti.taskgroups import together
 
 pytestmark = pytest.mark.anyio
 
