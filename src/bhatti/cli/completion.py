@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import click
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete, get_completion_class, shell_complete
 
-from bhatti.cli.root import cli
+from bhatti.cli.root import cli, name_daemon
 from bhatti.sdk.connection import Connection
 from bhatti.sdk.endpoint import find
 
@@ -62,10 +62,13 @@ def complete() -> int:
 
 
 def _prepare(words: Iterable[str]) -> None:
-    """Let the command that the words name complete the names of what it is about."""
+    """Let the command that the words name complete the names of what it is about, as their daemon has them."""
     command: click.Command = cli
     path = []
-    for word in words:
+    context = click.Context(cli, resilient_parsing=True)
+    options, rest, _ = cli.make_parser(context).parse_args(list(words))
+    name_daemon(options.get("url"), options.get("key"))
+    for word in rest:
         if isinstance(command, click.Group) and not word.startswith("-"):
             inner = command.get_command(click.Context(command), word)
             if inner is None:

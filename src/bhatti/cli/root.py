@@ -121,7 +121,11 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
 )
 def cli(url: str | None, key: str | None) -> None:
     """A Linux machine of its own for every AI coding agent."""
-    # Every way from here to the daemon looks there, those of other libraries' threads and of children too.
+    name_daemon(url, key)
+
+
+def name_daemon(url: str | None, key: str | None) -> None:
+    """Have every way from here to the daemon lead there, those of other libraries' threads and of children too."""
     for name, given in (("BHATTI_URL", url), ("BHATTI_API_KEY", key)):
         if given is not None:
             os.environ[name] = given

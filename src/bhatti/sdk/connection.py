@@ -7,6 +7,7 @@ what it imports. Errors are imported when there is one.
 import contextlib
 import select
 import socket
+import time
 from collections.abc import Iterable, Iterator
 
 from bhatti.http1 import Head, ProtocolViolation, ResponseParser, chunk, request_head
@@ -19,6 +20,10 @@ KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """A machine or network that is gone without a word is noticed after a minute: terminals wait for as long as one likes.
 See tcp(7)."""
 
+IDLE_S = 60.0
+"""How long a kept connection is used again: for less time than the daemon keeps it, or a request with a body could meet
+its end, and nobody would know whether it was heard."""
+
 RECEIVE_BYTES = 256 << 10
 
 Body = bytes | Iterable[bytes] | None
@@ -30,6 +35,7 @@ class Kept:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self._socket: socket.socket | None = None
+        self._idle_since = 0.0
 
     def close(self) -> None:
         """Close the connection; another request opens it again."""
@@ -39,7 +45,13 @@ class Kept:
 
     def finished(self, parser: ResponseParser) -> None:
         """Take note that an answer has been read to its end."""
+        self._idle_since = time.monotonic()
         if not parser.keep_alive:
+            self.close()
+
+    def close_stale(self) -> None:
+        """Close a connection that was idle for long, or says something: that the daemon has closed it, unasked."""
+        if self._socket is not None and (time.monotonic() - self._idle_since > IDLE_S or has_news(self._socket)):
             self.close()
 
     def handed_over(self, parser: ResponseParser) -> tuple[socket.socket, bytes]:
@@ -163,8 +175,7 @@ class Connection(Kept):
         return []
 
     def _opened(self) -> socket.socket:
-        if self._socket is not None and has_news(self._socket):
-            self.close()  # an idle connection says one thing only: that the daemon has closed it
+        self.close_stale()
         if self._socket is None:
             self._socket = self._connect()
         if self._aborted:
@@ -175,11 +186,7 @@ class Connection(Kept):
         endpoint = self.endpoint
         if not endpoint.path:
             opened = socket.create_connection((endpoint.host, endpoint.port), CONNECT_TIMEOUT_S)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in KEEPALIVE.items():
-                if (option := getattr(socket, name, None)) is not None:  # other systems have not all of them
-                    opened.setsockopt(socket.IPPROTO_TCP, option, value)
+            set_options(opened)
         else:
             opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
@@ -230,6 +237,15 @@ def lost(endpoint: Endpoint, err: Exception) -> Exception:
         hint="`bhatti version` says whether the daemon is still there",
         code="connection-lost",
     )
+
+
+def set_options(opened: socket.socket) -> None:
+    """Have TCP send each message at once, and notice when nobody is there any more."""
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if (option := getattr(socket, name, None)) is not None:  # other systems have not all of them
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def has_news(sock: socket.socket) -> bool:

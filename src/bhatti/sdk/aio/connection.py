@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterable
 
 from bhatti.http1 import Head, ProtocolViolation, ResponseParser
-from bhatti.sdk.connection import CONNECT_TIMEOUT_S, RECEIVE_BYTES, Kept, has_news, head_of, lost, unheard
+from bhatti.sdk.connection import CONNECT_TIMEOUT_S, RECEIVE_BYTES, Kept, head_of, lost, set_options, unheard
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.sdk.execution import told
 from bhatti.sdk.websocket import handshake
@@ -117,8 +117,7 @@ class Connection(Kept):
         return []
 
     async def _opened(self) -> socket.socket:
-        if self._socket is not None and has_news(self._socket):
-            self.close()  # an idle connection says one thing only: that the daemon has closed it
+        self.close_stale()
         if self._socket is None:
             self._socket = await (_on_path(self.endpoint.path) if self.endpoint.path else _on_tcp(self.endpoint))
         return self._socket
@@ -171,6 +170,6 @@ async def _on_tcp(endpoint: Endpoint) -> socket.socket:
                 opened.close()
                 raise
             else:
-                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                set_options(opened)
                 return opened
         raise failure

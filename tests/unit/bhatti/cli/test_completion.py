@@ -67,6 +67,13 @@ def test_every_shell_is_answered_in_its_own_words(own: Daemon, shell: str) -> No
     assert tab(own, "bhatti inspect bu", shell) == ["builder"]
 
 
+def test_the_daemon_that_the_line_names_is_asked(own: Daemon) -> None:
+    with short_directory() as directory:
+        elsewhere = Daemon(directory)
+        for named in (f"--url unix://{own.endpoint.path}", f"--key k --url=unix://{own.endpoint.path}"):
+            assert tab(elsewhere, f"bhatti {named} inspect bu") == ["builder"]
+
+
 def test_without_a_daemon_nothing_is_offered_and_none_is_started() -> None:
     with short_directory() as directory:
         nobody = Daemon(directory)

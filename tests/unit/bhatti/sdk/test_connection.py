@@ -8,8 +8,9 @@ import pytest
 from tests.daemons import Daemon
 from tests.serving import short_directory
 
+from bhatti.daemon.lifetime import KEEPALIVE_S
 from bhatti.errors import Unavailable
-from bhatti.sdk.connection import Connection
+from bhatti.sdk.connection import IDLE_S, Connection
 from bhatti.sdk.endpoint import Endpoint
 from bhatti.sdk.websocket import handshake
 
@@ -65,6 +66,19 @@ def test_a_connection_that_the_daemon_closed_meanwhile_is_opened_again() -> None
         for _ in range(2):
             assert connection.request("GET", "/").read() == b"ok"
         connection.close()
+
+
+def test_a_connection_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bhatti.sdk.connection.IDLE_S", 0.0)
+    with server(says(OK), says(OK)) as endpoint:
+        connection = Connection(endpoint)
+        for _ in range(2):
+            assert connection.request("POST", "/", body=b"create something").read() == b"ok"
+        connection.close()
+
+
+def test_the_daemon_keeps_a_connection_for_longer_than_we_use_it() -> None:
+    assert IDLE_S < KEEPALIVE_S
 
 
 def test_a_request_with_a_body_is_not_sent_twice() -> None:

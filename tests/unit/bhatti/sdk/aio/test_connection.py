@@ -24,6 +24,24 @@ async def test_a_connection_is_kept_and_used_again(family: int) -> None:
         connection.close()
 
 
+async def test_one_that_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bhatti.sdk.connection.IDLE_S", 0.0)
+    with server(says(OK), says(OK)) as endpoint:
+        connection = Connection(endpoint)
+        for _ in range(2):
+            assert await (await connection.request("POST", "/", body=b"create something")).read() == b"ok"
+        connection.close()
+
+
+async def test_a_network_that_is_gone_without_a_word_is_noticed() -> None:
+    with server(says(OK), family=socket.AF_INET) as endpoint:
+        connection = Connection(endpoint)
+        assert await (await connection.request("GET", "/")).read() == b"ok"
+        assert connection._socket is not None
+        assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        connection.close()
+
+
 async def test_one_that_was_closed_meanwhile_is_opened_again() -> None:
     with server(says(OK), says(OK)) as endpoint:
         connection = Connection(endpoint)
