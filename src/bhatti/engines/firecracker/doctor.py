@@ -5,7 +5,7 @@ from bhatti.engines.firecracker.host import usable_jailer
 from bhatti.engines.firecracker.jail import HINT
 from bhatti.engines.firecracker.kvm import OTHERWISE, need_kvm
 from bhatti.engines.firecracker.settings import FirecrackerSettings
-from bhatti.engines.firecracker.version import Firecracker, find_firecracker
+from bhatti.engines.firecracker.version import INSTALL, Firecracker, find_firecracker, shortcoming
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.errors import MissingDependency
 from bhatti.net.abilities import bridge_ability
@@ -18,7 +18,7 @@ def examine(settings: QemuSettings) -> list[Finding]:
         found = find_firecracker(settings.binary)
     except MissingDependency as error:
         return [Finding(name="firecracker", level="failed", detail=error.message, hint=error.hint), *findings]
-    program = Finding(name="firecracker", level="ok", detail=f"{found.version} ({found.path})")
+    program = _program(found)
     assert isinstance(settings, FirecrackerSettings)
     findings.append(_jail(settings, found))
     try:
@@ -28,6 +28,13 @@ def examine(settings: QemuSettings) -> list[Finding]:
     else:
         kvm = Finding(name="kvm", level="ok", detail=verdict.reason)
     return [program, kvm, *findings]
+
+
+def _program(found: Firecracker) -> Finding:
+    detail = f"{found.version} ({found.path})"
+    if (trouble := shortcoming(found.version)) is not None:
+        return Finding(name="firecracker", level="warning", detail=f"{detail}: {trouble}", hint=INSTALL)
+    return Finding(name="firecracker", level="ok", detail=detail)
 
 
 def _jail(settings: FirecrackerSettings, program: Firecracker) -> Finding:

@@ -13,6 +13,10 @@ PROGRAM = "firecracker"
 OLDEST = (1, 15)
 """Before 1.15, diff snapshots of machines with more than 3 GiB of memory came out corrupt."""
 
+QUIET_BEFORE = (1, 16)
+"""Before 1.16, the console of a guest that was saved while it wrote there stays silent (its CHANGELOG, #5764), and our
+only sign that a guest has switched itself off is what it says there."""
+
 INSTALL = "install a release of Firecracker 1.15 or newer, and set firecracker.binary if it is not on PATH"
 
 TIMEOUT_S = 20.0
@@ -42,6 +46,14 @@ def find_firecracker(wanted: str = "") -> Firecracker:
     # Its farewell to the log comes behind.
     found = re.match(r"v(\d+\.\d+\.\d+)\s", _asked(path, "--snapshot-version"))
     return Firecracker(path, version, found[1] if found else "")
+
+
+def shortcoming(version: str) -> str | None:
+    """Return what is known to be wrong with a version that can be used, or None."""
+    major, minor, *_ = version.split(".")
+    if (int(major), int(minor)) < QUIET_BEFORE:
+        return "after a restore a guest's console may stay silent, and its own end unnoticed (mended in 1.16)"
+    return None
 
 
 def _asked(path: str, question: str) -> str:

@@ -29,6 +29,15 @@ def test_a_missing_program_is_a_failure_with_what_to_do(tmp_path: Path) -> None:
     assert "kvm" not in found
 
 
+def test_one_with_a_known_trouble_is_a_warning_that_names_it(tmp_path: Path) -> None:
+    program = tmp_path / "firecracker"
+    program.write_text("#!/bin/sh\necho Firecracker v1.15.0\n")
+    program.chmod(0o755)
+    level, detail, hint = findings(tmp_path, str(program))["firecracker"]
+    assert (level, "mended in 1.16" in detail) == ("warning", True)
+    assert hint
+
+
 def test_without_kvm_the_other_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accelerator, "KVM_DEVICE", tmp_path / "kvm")
     program = tmp_path / "firecracker"

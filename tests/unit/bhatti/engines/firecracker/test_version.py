@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bhatti.engines.firecracker.version import checked_version, find_firecracker
+from bhatti.engines.firecracker.version import checked_version, find_firecracker, shortcoming
 from bhatti.errors import MissingDependency
 
 
@@ -45,6 +45,11 @@ def test_an_old_one_is_refused_with_the_reason(version: str) -> None:
     assert refusal.value.code == "firecracker-too-old"
     assert refusal.value.hint is not None
     assert "1.15" in refusal.value.hint
+
+
+def test_what_is_wrong_with_one_that_can_be_used_is_known() -> None:
+    assert "console may stay silent" in str(shortcoming("1.15.1"))
+    assert [shortcoming(version) for version in ("1.16.0", "1.17.0-dev", "2.0.0")] == [None] * 3
 
 
 def test_a_program_that_is_none_is_named_with_what_it_says(tmp_path: Path) -> None:
