@@ -30,7 +30,7 @@ def settings_for(kind: str, state_dir: Path, images_dir: Path, docker: Path | No
             state_dir=state_dir, images_dir=images_dir, binary=binary, fork=False, boot_timeout_s=180
         )
     if name == "qemu":
-        return QemuSettings(state_dir=state_dir, images_dir=images_dir, fork=False)
+        return QemuSettings(state_dir=state_dir, images_dir=images_dir, fork=False, boot_timeout_s=180)
     return DockerSettings(
         state_dir=state_dir,
         images_dir=images_dir,

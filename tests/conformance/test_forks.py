@@ -12,13 +12,17 @@ from tests.conformance.engines import VOLUME_MIB, Settings, settings_for
 from tests.conformance.leftovers import traces_of
 
 from bhatti.engines.base import Engine
+from bhatti.engines.qemu import fork
 from bhatti.engines.qemu.engine import QemuEngine
+from bhatti.engines.qemu.fork import ForkingVm
+from bhatti.engines.qemu.network import Plug
 from bhatti.engines.qemu.settings import QemuSettings
 from bhatti.engines.registry import open_engine
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
 from bhatti.net.bridge import bridges_called
 from bhatti.net.instance import bridge_alias, instance_of
+from lohar.wire.messages import Identity
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(600)]
 
@@ -238,6 +242,8 @@ async def test_a_sandbox_that_was_ready_is_somebody_of_its_own_at_once(
 
 async def test_a_fork_finds_the_volumes_that_its_mold_did_not_have(forking: Engine) -> None:
     """As many as there are slots, read-only ones too; they stay over a sleep and a boot from disk."""
+    if not forking.capabilities.fork_volumes:
+        pytest.skip(f"with the engine {forking.name}, sandboxes with volumes boot")
     names = ("one", "two", "three")
     for name in names:
         await forking.volumes.create(name, VOLUME_MIB)
@@ -274,6 +280,43 @@ async def test_a_fork_finds_the_volumes_that_its_mold_did_not_have(forking: Engi
         await forking.destroy(spec.id)
     for name in names:
         await forking.volumes.remove(name)
+
+
+async def test_a_sandbox_with_volumes_boots_where_a_fork_could_not_have_them(forking: Engine) -> None:
+    if forking.capabilities.fork_volumes:
+        pytest.skip(f"with the engine {forking.name}, forks have volumes")
+    await forking.volumes.create("data", VOLUME_MIB)
+    spec = new_spec("holder", volumes=(VolumeAttachment("data", "/data"),))
+    try:
+        machine = await forking.create(spec)
+        assert machine.how == "booted"
+        assert "volumes" in machine.why
+        assert (await forking.link(spec.id).exec(["sh", "-c", "echo x > /data/x"])).exit_code == 0
+    finally:
+        await forking.destroy(spec.id)
+    await forking.volumes.remove("data")
+
+
+async def test_a_fork_that_was_told_the_time_late_is_told_it_again(
+    forking: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a guest hardly gets to run, its identity arrives seconds after it was made."""
+    if not isinstance(forking, QemuEngine):
+        pytest.skip("only this engine forks")
+    made = ForkingVm._identity
+
+    def late(machine: ForkingVm, plug: Plug, generation: int, *, moves: bool) -> Identity:
+        identity = made(machine, plug, generation, moves=moves)
+        return identity.replace(clock_ns=identity.clock_ns - 10**11)
+
+    monkeypatch.setattr(ForkingVm, "_identity", late)
+    monkeypatch.setattr(fork, "CLOCK_SLACK_S", 0)
+    spec = new_spec("late", owner="usr_late")  # nobody's, for whom nothing waits in the pool
+    assert (await forking.create(spec)).how == "forked"
+    try:
+        assert await memory.clock_error_s(forking.link(spec.id)) < 1
+    finally:
+        await forking.destroy(spec.id)
 
 
 async def test_sandboxes_of_different_owners_cannot_reach_each_other(

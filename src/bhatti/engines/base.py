@@ -27,7 +27,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What this engine can do on this host; the API shows it and the conformance suite skips by it.
 
     `disk_limit`: what a sandbox writes is bounded by its size of disk, `volume_limit`: what goes into a volume by that
-    volume's. `volume_clone`: volumes can be cloned. `sudo`: programs inside may gain rights.
+    volume's. `volume_clone`: volumes can be cloned. `sudo`: programs inside may gain rights. `fork_volumes`: a sandbox
+    with volumes can be made by fork; otherwise it boots.
     """
 
     own_kernel: bool
@@ -40,6 +41,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     volume_limit: bool = True
     volume_clone: bool = True
     sudo: bool = True
+    fork_volumes: bool = True
 
 
 class CauseOfDeath(msgspec.Struct, frozen=True, kw_only=True):

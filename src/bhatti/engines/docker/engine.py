@@ -66,6 +66,7 @@ class DockerEngine(Engine):
             disk_limit=False,
             volume_limit=False,
             volume_clone=False,
+            fork_volumes=False,
             sudo=self._host.sudo,
         )
 

@@ -38,6 +38,8 @@ class FirecrackerEngine(QemuEngine):
             fork=True,
             bridge_network=True,
             rootless=False,
+            # Firecracker opens the drives that the snapshot knows: a volume in the place of an empty one is impossible.
+            fork_volumes=False,
         )
 
     async def adopt(self) -> builtins.list[Machine]:
@@ -59,7 +61,6 @@ class FirecrackerEngine(QemuEngine):
         await anyio.to_thread.run_sync(cgroups.sweep, group_name(self.settings.state_dir))
 
     async def _find_mold(self, spec: SandboxSpec) -> tuple[Mold | None, str]:
-        # Firecracker opens the drives that the snapshot knows: a volume in the place of an empty one is not possible.
         return (None, "it has volumes") if spec.volumes else await super()._find_mold(spec)
 
     def _processes(self) -> builtins.list[ProcessIdentity]:

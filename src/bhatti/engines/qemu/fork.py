@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 IDENTITY_TIMEOUT_S = 20.0
 """From the first instruction to the answer at the new address: 0.1 s, with ten at once on a small host some seconds."""
 
+CLOCK_SLACK_S = 0.5
+"""The clock in an identity is late by the time that it takes to arrive: some 10 ms, but seconds where a guest that has
+just woken up hardly gets to run. One that took longer than this is told the time again."""
+
 ATTEMPTS_S = (0.03, 0.03, 0.03, 0.05, 0.05, 0.1, 0.1, 0.1, 0.2, 0.5, 1.0)
 """How long to wait for a connection to the new address before trying again; the last is repeated. A packet that comes
 before the guest has the address is lost, and the kernel would repeat it after a second only."""
@@ -221,6 +225,7 @@ class ForkingVm(SleepingVm):
         old = GuestLink(self._quarantine_transport(plug, woken_as), token=mold.record.spec.token)
         new = self._quarantine_transport(plug, plug.address)
         identity = self._identity(plug, generation, moves=woken_as != plug.address)
+        begun = time.monotonic()
         if self.spec.init == mold.record.spec.init:
             identity = identity.replace(init="")  # it has run there, and runs on here if it runs at all
         refusals: list[GuestFailure] = []
@@ -250,6 +255,9 @@ class ForkingVm(SleepingVm):
             await old.aclose()
         if refusals:
             raise self._refused(refusals[0]) from refusals[0]
+        if time.monotonic() - begun > CLOCK_SLACK_S:
+            async with GuestLink(new, token=self.spec.token) as link:
+                await link.resumed(generation=generation, keep_connections=True)
 
     def _refused(self, error: GuestFailure) -> EngineFailure:
         return EngineFailure(

@@ -86,7 +86,7 @@ async def test_what_it_can_do_is_told(engine: DockerEngine) -> None:
     can = engine.capabilities
     assert (can.pause, can.bridge_network) == (True, True)
     assert {can.own_kernel, can.memory_snapshot, can.fork, can.sudo} == {False}
-    assert {can.disk_limit, can.volume_limit, can.volume_clone} == {False}
+    assert {can.disk_limit, can.volume_limit, can.volume_clone, can.fork_volumes} == {False}
     findings = await anyio.to_thread.run_sync(engine.examine, engine.settings)
     assert {finding.level for finding in findings} == {"ok"}
 
