@@ -196,8 +196,13 @@ def private_docker(*, data: Path | None = None) -> Iterator[PrivateDocker]:
         pytest.skip("needs root: a private dockerd")
     if shutil.which("dockerd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is None:
         pytest.skip("needs Docker: apt install docker.io")
-    docker = PrivateDocker(Path(tempfile.mkdtemp(prefix="bhk", dir="/tmp")), data=data)
-    docker.start()
+    directory = Path(tempfile.mkdtemp(prefix="bhk", dir="/tmp"))
+    docker = PrivateDocker(directory, data=data)
+    try:
+        docker.start()
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
     try:
         yield docker
     finally:

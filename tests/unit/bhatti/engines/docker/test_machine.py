@@ -251,6 +251,23 @@ async def test_a_command_that_takes_too_much_memory_ends_alone_and_says_so(engin
     assert killed.reason == "signalled", "not every SIGKILL is for want of memory"
 
 
+async def test_an_init_that_is_killed_for_want_of_memory_is_told_as_that(engine: DockerEngine) -> None:
+    """As long as the agent is the smallest it is the last to be chosen: here it asks to be the first."""
+    machine = await engine.create(new_spec())
+    scores = "echo 0 > /proc/self/oom_score_adj; echo 1000 > /proc/1/oom_score_adj"
+    # The agent sets its own score after it has started a program, and before it passes on any input.
+    hog = ["sh", "-c", f"read line; {scores}; {HOG}"]
+    with pytest.raises(Unavailable):
+        await engine.link(machine.id).exec(hog, user="root", stdin=b"go\n", timeout_s=PATIENCE_S)
+    await eventually(lambda: refuses_link(engine, machine))
+    found = await engine.status(machine.id)
+    assert found.status is Status.FAILED
+    assert found.cause is not None
+    assert (found.cause.kind, "128 MiB" in found.cause.detail) == ("oom", True)
+    again = await engine.start(machine.id)
+    assert (again.status, again.cause) == (Status.RUNNING, None)
+
+
 async def test_a_container_whose_init_dies_at_the_start_is_told_with_its_words(engine: DockerEngine) -> None:
     impossible = (GuestFile("not/absolute", b""),)
     with anyio.fail_after(PATIENCE_S), pytest.raises(EngineFailure, match=r"status 1: .*not/absolute") as caught:
