@@ -90,7 +90,7 @@ def not_running(record: Record) -> Conflict:
         cause = f": {record.cause.detail}" if record.cause else ""
         return Conflict(
             f"sandbox {record.name!r} has failed{cause}",
-            hint=f"`bhatti inspect {record.name}` shows its last words; `bhatti rm {record.name}` removes it",
+            hint=f"`bhatti start {record.name}` boots it from its disk; `bhatti inspect {record.name}` says more",
             code="not-running",
         )
     state = "running, but not to be used now" if record.status is Status.RUNNING else f"{record.status}, not running"
