@@ -55,8 +55,8 @@ class UnderWay:
             yield
         finally:
             theirs.discard(transport)
-            if not theirs:
-                self._of.pop(caller.owner, None)
+            if not theirs and self._of.get(caller.owner) is theirs:  # not those of a key that has come meanwhile
+                del self._of[caller.owner]
 
     def cut(self, owner: str) -> None:
         """End every request of `owner` with its connection; what it waits for ends as if the caller had left."""

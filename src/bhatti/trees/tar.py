@@ -113,7 +113,7 @@ class Entry:
 
     def __init__(self, block: bytes) -> None:
         text = block[148:156].strip(b"\0 ")
-        if not text.isdigit() or int(text, 8) != sum(block[:148]) + 256 + sum(block[156:]):
+        if not text.isdigit() or _parsed(text) != sum(block[:148]) + 256 + sum(block[156:]):
             raise Refused("this is no tar archive, or it is damaged: a header's checksum is wrong")
         self.kind = block[156:157]
         self.name = block[:100].partition(b"\0")[0]

@@ -96,6 +96,7 @@ class CheckpointedVm(ForkingVm):
         try:
             for source, copy in copies:
                 copy_sparse(source, copy)
+                snapshot.make_durable(copy)  # what it takes the place of is gone then
         except BaseException:
             for _, copy in copies:
                 copy.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,7 +22,8 @@ TRIM_INTERVAL_S = 10.0
 READY_MARK = "lohar: ready "
 """How the agent's one line begins; JSON of its boot's parts in ms follows."""
 
-_READY_LINE = re.compile(re.escape(READY_MARK) + r"(\{[^\n]*\})")
+MAX_TIMINGS = 4096
+"""Of that JSON, which has a dozen parts: a guest may write anything there."""
 
 
 def tail(path: Path, max_bytes: int) -> str:
@@ -59,12 +59,10 @@ def trim(path: Path, *, max_bytes: int = MAX_CONSOLE_BYTES, kept_bytes: int = KE
 
 def boot_timings(text: str) -> dict[str, float]:
     """Return what the agent said about the parts of its boot, in ms; empty if it has not said it (well)."""
-    found = _READY_LINE.findall(text)
-    if not found:
-        return {}
+    line = text[text.rfind(READY_MARK + "{") :].partition("\n")[0][: len(READY_MARK) + MAX_TIMINGS]
     try:
-        return msgspec.json.decode(found[-1], type=dict[str, float])
-    except msgspec.DecodeError:
+        return msgspec.json.decode(line[len(READY_MARK) : line.rfind("}") + 1], type=dict[str, float])
+    except (msgspec.DecodeError, UnicodeEncodeError):
         return {}
 
 

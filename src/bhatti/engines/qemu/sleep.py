@@ -159,12 +159,14 @@ class SleepingVm(Vm):
                 ) from error
             raise
         await self._let_go()
-        manifest = await anyio.to_thread.run_sync(self._seal_snapshot)
         try:
-            await self._note(phase=Phase.STOPPED, pid=0, no_memory="")
+            manifest = await anyio.to_thread.run_sync(self._seal_snapshot)
         except OSError as error:
-            # The manifest is what counts: the next engine comes to the same end by itself.
-            log.warning("sandbox %s: it could not be written down that it is stopped: %s", self.spec.id, error)
+            lost = f"its memory could not be kept: {error.strerror}"
+            await self._note_if_possible(phase=Phase.STOPPED, pid=0, no_memory=lost)
+            raise
+        # The manifest is what counts.
+        await self._note_if_possible(phase=Phase.STOPPED, pid=0, no_memory="")
         if manifest.memory is not None:
             self._sum = BackgroundSum(manifest.memory)
 
@@ -265,7 +267,7 @@ class SleepingVm(Vm):
     async def _restore(self, manifest: snapshot.Manifest, stages: Stages) -> None:
         """Go on from the snapshot. Raises `EngineFailure` when that cannot be; the machine is then stopped again."""
         assert self.record.frame is not None
-        with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True), disk_errors_explained(self.files.directory):
             await self._note(phase=Phase.STARTING)
             try:
                 stages.begin("network")
@@ -280,14 +282,16 @@ class SleepingVm(Vm):
                 await self._note(phase=Phase.RESTORED, how="restored", why=_age(manifest))
                 stages.begin("agent")
                 await self._finish_restore()
-            except BhattiError as error:
+            except (BhattiError, OSError) as error:
                 await self._let_go()
-                await self._note(phase=Phase.STOPPED, pid=0)
-                if isinstance(error, EngineFailure):
+                await self._note_if_possible(phase=Phase.STOPPED, pid=0)
+                if isinstance(error, (EngineFailure, OSError)):
                     raise
                 raise EngineFailure(error.message, hint=error.hint, code="load-failed") from error
             stages.end()
-            await self._has_come_up(how="restored", why=_age(manifest), timings_ms=stages.timings_ms)
+            # Its memory is spent: whatever the disk takes, it runs.
+            why = _age(manifest)
+            await self._has_come_up(how="restored", why=why, timings_ms=stages.timings_ms, must_last=False)
 
     async def _finish_restore(self) -> None:
         """Spend the snapshot, let the guest run, and tell it that it slept. Each step can be repeated."""
@@ -297,7 +301,7 @@ class SleepingVm(Vm):
             self._link = self._open_link()
         await self._while_alive(self._wait_for_agent)
         await self._while_alive(self._tell_resumed)
-        await self._note(phase=Phase.RUNNING)
+        await self._note_if_possible(phase=Phase.RUNNING)
 
     async def _tell_resumed(self) -> None:
         assert self._link is not None

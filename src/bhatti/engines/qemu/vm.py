@@ -168,9 +168,10 @@ class Vm:
             self._monitor = await Monitor.connect(self.files.monitor, timeout_s=STATUS_TIMEOUT_S)
         return await self._monitor.execute(order)
 
-    async def _has_come_up(self, *, how: str, why: str, timings_ms: dict[str, float]) -> None:
+    async def _has_come_up(self, *, how: str, why: str, timings_ms: dict[str, float], must_last: bool = True) -> None:
         """Note that the machine runs and its agent answers; from now on its death is looked into."""
-        await self._note(phase=Phase.RUNNING, how=how, why=why, timings_ms=timings_ms, cause=None)
+        note = self._note if must_last else self._note_if_possible
+        await note(phase=Phase.RUNNING, how=how, why=why, timings_ms=timings_ms, cause=None)
         assert self._process is not None
         self._process.on_death(self._on_death)
 
@@ -185,7 +186,7 @@ class Vm:
         assert self._link is not None
         try:
             hello = await self._link.wait_ready(timeout_s=self._host.settings.boot_timeout_s)
-            await self._note(agent=hello.agent)
+            await self._note_if_possible(agent=hello.agent)
         except GuestTimeout as error:
             tail = await anyio.to_thread.run_sync(console.tail, self.files.console, death.TAIL_BYTES)
             raise boot_errors.silent(self.spec, self._host.settings.boot_timeout_s, tail) from error
@@ -311,3 +312,10 @@ class Vm:
         """Change the record, in memory and on disk."""
         self.record = msgspec.structs.replace(self.record, **changes)
         await anyio.to_thread.run_sync(write_record, self.files.directory, self.record)
+
+    async def _note_if_possible(self, **changes: object) -> None:
+        """Do as `_note` does, on a full disk in memory alone: where the next engine comes to the same end by itself."""
+        try:
+            await self._note(**changes)
+        except OSError as error:
+            log.warning("sandbox %s: what became of it could not be written down: %s", self.spec.id, error)

@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 import socket
 import subprocess
 from contextlib import closing
@@ -10,7 +12,7 @@ from tests.privileges import AS_OTHERS
 from tests.serving import Served
 
 from bhatti.errors import Unauthorized
-from bhatti.model.user import NOBODY
+from bhatti.model.user import NOBODY, Caller
 from bhatti.server.guard import UnderWay, identified, is_administrator
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +61,27 @@ async def test_a_connection_that_has_ended_is_nobody_s(served: Served) -> None:
         identified(request, served.service.accounts)
     with UnderWay().noted(NOBODY, request):
         pass
+
+
+class Line(asyncio.Transport):
+    """A connection that can be cut."""
+
+    is_cut = False
+
+    def abort(self) -> None:
+        self.is_cut = True
+
+
+def test_who_was_cut_takes_nobody_off_the_list_who_has_come_since() -> None:
+    under_way, caller = UnderWay(), Caller(owner="usr_1", name="anna")
+    before, since = Line(), Line()
+    with contextlib.ExitStack() as later:
+        with under_way.noted(caller, make_mocked_request("GET", "/me", transport=before)):
+            under_way.cut("usr_1")
+            later.enter_context(under_way.noted(caller, make_mocked_request("GET", "/me", transport=since)))
+        assert (before.is_cut, since.is_cut) == (True, False)
+        under_way.cut("usr_1")
+        assert since.is_cut
 
 
 async def test_the_borrowed_socket_is_left_open(served: Served) -> None:

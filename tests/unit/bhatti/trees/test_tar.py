@@ -91,6 +91,9 @@ def test_what_is_damaged_or_cut_off_is_refused() -> None:
     block[148:156] = b"%06o\0 " % (sum(block[:148]) + 256 + sum(block[156:]))
     with pytest.raises(Refused, match="no number"):
         entries(bytes(block))
+    block[148:156] = b"999999\0 "
+    with pytest.raises(Refused, match="no number"):
+        entries(bytes(block))
 
 
 @given(st.binary(max_size=2000))

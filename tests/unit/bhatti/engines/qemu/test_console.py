@@ -52,6 +52,10 @@ def test_no_sane_ready_line_tells_nothing(text: str) -> None:
     assert console.boot_timings(text) == {}
 
 
+def test_a_console_full_of_beginnings_holds_up_nobody() -> None:
+    assert console.boot_timings((console.READY_MARK + "{") * (1 << 16)) == {}
+
+
 @given(st.text())
 def test_whatever_a_guest_writes_is_survived(text: str) -> None:
     console.boot_timings(text)

@@ -358,6 +358,44 @@ async def test_a_record_that_cannot_be_written_does_not_change_what_is_so(
         assert (await engine.start("s1", require_memory=True)).how == "restored"
 
 
+@pytest.mark.parametrize("phase", [Phase.STARTING, Phase.RESTORED, Phase.RUNNING])
+async def test_a_start_on_a_full_disk_keeps_the_memory(
+    engine: QemuEngine, made: Machine, monkeypatch: pytest.MonkeyPatch, phase: Phase
+) -> None:
+    await engine.stop("s1")
+
+    def write(directory: Path, record: MachineRecord) -> None:
+        if record.phase is phase:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_record(directory, record)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(vm, "write_record", write)
+        if phase is Phase.RUNNING:  # its snapshot is spent: it has to run on
+            assert (await engine.start("s1", require_memory=True)).how == "restored"
+            assert (await engine.status("s1")).status is Status.RUNNING
+            return
+        with pytest.raises(OutOfSpace):
+            await engine.start("s1", require_memory=True)
+        assert (await engine.status("s1")).status is Status.STOPPED
+    assert (await engine.start("s1", require_memory=True)).how == "restored"
+
+
+async def test_a_memory_that_cannot_be_kept_leaves_a_stopped_machine_that_says_so(
+    engine: QemuEngine, made: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(directory: Path, manifest: snapshot.Manifest) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(snapshot, "write_manifest", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            await engine.stop("s1")
+    assert (await engine.status("s1")).status is Status.STOPPED
+    started = await engine.start("s1")
+    assert (started.how, started.why) == ("disk-boot", "its memory could not be kept: Input/output error")
+
+
 async def test_a_probe_loads_the_snapshot_and_changes_nothing(engine: QemuEngine, made: Machine) -> None:
     with pytest.raises(Conflict):
         await engine.verify_snapshot("s1")
