@@ -58,8 +58,11 @@ class UnixTransport(Transport):
         if path is None:
             raise unreachable(str(self), f"there is no socket for port {port}")
         with _new_socket(socket.AF_UNIX) as sock:
-            await _refine(self, _connect_unix(sock, path))
+            await _refine(self, self._reach(sock, path))
             return sock
+
+    async def _reach(self, sock: socket.socket, path: Path) -> None:
+        await _connect_unix(sock, path)
 
     def __str__(self) -> str:
         return f"unix:{self._paths[CONTROL_PORT]}"

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Self
@@ -23,6 +22,7 @@ from bhatti.engines.docker.pool import ReadyPool, can_be_ready
 from bhatti.engines.docker.record import Phase, read_record, wreck
 from bhatti.engines.docker.settings import DockerSettings
 from bhatti.engines.docker.volumes import Volumes
+from bhatti.engines.told import told
 from bhatti.errors import BhattiError, Busy, Conflict, CorruptData, InvalidRequest, NotFound, Unavailable
 from bhatti.guestlink.client import GuestLink
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature, checked_name
@@ -125,7 +125,7 @@ class DockerEngine(Engine):
             if host is not None:
                 try:
                     if idle:
-                        with _no_harm():
+                        with told(log, "a network could not be removed"):
                             await host.network.sweep(())
                             await host.network.remove()
                 finally:
@@ -136,7 +136,7 @@ class DockerEngine(Engine):
         for directory in await anyio.to_thread.run_sync(_directories, self.settings.sandboxes_dir):
             await self._adopt_one(directory)
         await self._end_strays()
-        with _no_harm():
+        with told(log, "a network could not be removed"):
             await self._host.network.sweep({machine.spec.owner for machine in self._machines.values()})
         homes = {machine.home for machine in self._machines.values()}
         await anyio.to_thread.run_sync(_sweep_homes, self.settings.homes_dir, homes)
@@ -171,7 +171,7 @@ class DockerEngine(Engine):
         if owner and not needed():
             assert self._pool is not None
             await self._pool.forsake(self._host.network.of(owner))
-            with _no_harm():
+            with told(log, "a network could not be removed"):
                 await self._host.network.remove(owner, unless=needed)
 
     async def _create(self, machine: DockerMachine, progress: ProgressCallback) -> None:
@@ -302,9 +302,13 @@ class DockerEngine(Engine):
         machine = DockerMachine(self._host, record or wreck(directory.name, "it never came to be"))
         if record is None or record.phase in (Phase.CREATING, Phase.DESTROYING):
             log.warning("sandbox %s was left %s: removed", directory.name, record.phase if record else "empty")
-            await machine.remove()
-            return
-        await machine.adopt()
+            with told(log, f"sandbox {directory.name} could not be removed"):
+                await machine.remove()
+            if not await anyio.to_thread.run_sync(directory.exists):
+                return
+        else:
+            with told(log, f"sandbox {directory.name} could not be taken over whole"):
+                await machine.adopt()
         self._machines[directory.name] = machine
 
     async def _end_strays(self) -> None:
@@ -341,19 +345,11 @@ class DockerEngine(Engine):
                     tasks.start_soon(machine.reconsider)
 
 
-@contextlib.contextmanager
-def _no_harm() -> Iterator[None]:
-    """Go on where a network could not be removed: without containers it harms nobody, and is used again."""
-    try:
-        yield
-    except BhattiError as error:
-        log.warning("a network could not be removed: %s", error.message)
-
-
 def _sweep_homes(homes: Path, keep: set[str]) -> None:
     for path in _directories(homes):
         if path.name not in keep:
-            remove_tree(path)
+            with told(log, f"{path} could not be removed"):
+                remove_tree(path)
 
 
 def _directories(parent: Path) -> list[Path]:

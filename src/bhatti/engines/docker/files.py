@@ -5,8 +5,10 @@ SANDBOXES/ID/config/          mounted read-only in the container: what the agent
 SANDBOXES/ID/link/            mounted in the container: the agent makes its sockets there
 """
 
+import errno
 import os
-import shutil
+import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +16,8 @@ import msgspec
 
 from bhatti.guestlink.transports import UnixTransport
 from bhatti.images.config_drive import ConfigFile, GuestConfig
+from bhatti.images.programs import run_program
 from bhatti.model.sandbox import SandboxSpec
-from bhatti.paths import MAX_SOCKET_PATH_BYTES
 
 CONTROL_SOCKET = "control.sock"
 FORWARD_SOCKET = "forward.sock"
@@ -57,7 +59,7 @@ class Home:
     def remove_sockets(self) -> None:
         """Remove the sockets of an agent that has ended: nobody may connect to them before the next one is there."""
         for name in (CONTROL_SOCKET, FORWARD_SOCKET):
-            (self.link / name).unlink(missing_ok=True)
+            remove_tree(self.link / name)  # whoever is root inside may have made it a directory
 
 
 def config_document(spec: SandboxSpec, image_env: dict[str, str]) -> bytes:
@@ -75,36 +77,29 @@ def config_document(spec: SandboxSpec, image_env: dict[str, str]) -> bytes:
 
 
 def remove_tree(directory: Path) -> None:
-    """Remove a directory and all in it. Nothing happens if there is none."""
-    shutil.rmtree(directory, ignore_errors=False, onerror=_ignore_missing)
+    """Remove a directory and all in it; nothing happens if there is none. Blocks. Raises `EngineFailure`.
+
+    Not by the standard library, which goes no deeper than it can recurse: what is in there, a container made.
+    """
+    run_program(["rm", "-rf", "--one-file-system", "--", directory])
 
 
 class LinkTransport(UnixTransport):
-    """The way to the agent's sockets, whatever the length of their path.
+    """The way to the agent's sockets, in the directory `link`, whatever the length of their path.
 
-    An address has room for 107 bytes (unix(7)), and a state directory may be deep. The directory is held open then, and
-    the sockets are reached through /proc/self/fd.
+    Whoever is root in the container can put anything in their place. Only sockets are connected to, and no link is
+    followed: it would lead to a socket of the host.
     """
 
     def __init__(self, link: Path) -> None:
-        self._descriptor = -1
-        self._link = link
-        reached = link
-        if len(os.fsencode(link / CONTROL_SOCKET)) > MAX_SOCKET_PATH_BYTES:
-            self._descriptor = os.open(link, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            reached = Path(f"/proc/self/fd/{self._descriptor}")
-        super().__init__(reached / CONTROL_SOCKET, reached / FORWARD_SOCKET)
+        super().__init__(link / CONTROL_SOCKET, link / FORWARD_SOCKET)
 
-    def close(self) -> None:
-        """Let go of the directory. Idempotent."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __str__(self) -> str:
-        return f"unix:{self._link / CONTROL_SOCKET}"
-
-
-def _ignore_missing(function: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]
+    async def _reach(self, sock: socket.socket, path: Path) -> None:
+        descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                raise ConnectionRefusedError(errno.ECONNREFUSED, f"{path} is no socket")
+            # An address has room for 107 bytes (unix(7)), and a state directory may be deep.
+            await super()._reach(sock, Path(f"/proc/self/fd/{descriptor}"))
+        finally:
+            os.close(descriptor)

@@ -58,7 +58,6 @@ class DockerMachine:
         reference = record.container or container_name(host.instance, record.home)
         self._docker = DockerContainer(host.api, reference, record.home)
         self._link: GuestLink | None = None
-        self._transport: LinkTransport | None = None
         self._paused = False
         self._changing = False
         """Whether a call of ours is changing its state: what Docker says meanwhile is no news."""
@@ -378,17 +377,13 @@ class DockerMachine:
             self._changed()
 
     def _open_link(self) -> GuestLink:
-        self._transport = LinkTransport(self._home.link)
-        self._link = GuestLink(self._transport, token=self.spec.token)
+        self._link = GuestLink(LinkTransport(self._home.link), token=self.spec.token)
         return self._link
 
     async def _close_link(self) -> None:
         link, self._link = self._link, None
-        transport, self._transport = self._transport, None
         if link is not None:
             await link.aclose()
-        if transport is not None:
-            transport.close()
 
     def _changed(self) -> None:
         self._changing = False

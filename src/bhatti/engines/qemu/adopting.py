@@ -1,8 +1,7 @@
 """Taking over what an earlier engine has left, one machine as good as it goes, whatever is wrong with another."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +11,8 @@ from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.process import ProcessIdentity, VmProcess
 from bhatti.engines.qemu.record import Phase, read_record, wreck
-from bhatti.errors import BhattiError, CorruptData
+from bhatti.engines.told import told
+from bhatti.errors import CorruptData
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ async def adopt_machine(kind: type[M], host: QemuHost, directory: Path) -> M | N
     machine = kind(host, record or wreck(directory.name, "it never came to be"), exists=True)
     if record is None or record.phase in (Phase.CREATING, Phase.DESTROYING):
         log.warning("sandbox %s was left %s: removed", directory.name, record.phase if record else "empty")
-        with _told(f"sandbox {directory.name} could not be removed"):
+        with told(log, f"sandbox {directory.name} could not be removed"):
             await machine.remove()
         return machine if machine.exists else None
-    with _told(f"sandbox {machine.spec.id}: half a copy could not be removed"):
+    with told(log, f"sandbox {machine.spec.id}: half a copy could not be removed"):
         await anyio.to_thread.run_sync(machine.sweep_copies)
-    with _told(f"sandbox {machine.spec.id} could not be taken over whole"):
+    with told(log, f"sandbox {machine.spec.id} could not be taken over whole"):
         await machine.adopt()
     return machine
 
@@ -51,14 +51,5 @@ async def end_strays(find: Callable[[], Sequence[ProcessIdentity]], known: Colle
             stray = await VmProcess.adopt(identity)
             if stray is not None:
                 log.warning("ended process %d, a machine that nobody knows", identity.pid)
-                with _told(f"process {identity.pid} could not be ended"):
+                with told(log, f"process {identity.pid} could not be ended"):
                     await stray.end()
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Let the log tell of what goes wrong in the block, and go on behind it."""
-    try:
-        yield
-    except (BhattiError, OSError) as error:
-        log.error("%s: %s", what, error)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from tests.disks import full_disk
 from tests.dockerd import PrivateDocker
 from tests.unit.bhatti.engines.docker.conftest import new_spec
 from tests.unit.bhatti.engines.docker.test_machine import eventually
@@ -234,6 +235,18 @@ async def test_containers_that_no_record_knows_are_removed(settings: DockerSetti
 
 
 @pytest.mark.usefixtures("nothing_left")
+@pytest.mark.usefixtures("nothing_left")
+async def test_a_full_disk_keeps_nobody_from_their_sandboxes(settings: DockerSettings) -> None:
+    async with DockerEngine(settings) as engine:
+        machine = await engine.create(new_spec())
+    alter(settings, machine.id, phase=Phase.STOPPING)
+    async with DockerEngine(settings) as later:
+        with full_disk(0):
+            found = await later.adopt()
+        assert [(one.id, one.status) for one in found] == [(machine.id, Status.STOPPED)]
+        await later.destroy(machine.id)
+
+
 async def test_a_damaged_record_is_shown_and_can_be_destroyed(settings: DockerSettings) -> None:
     async with DockerEngine(settings) as engine:
         machine = await engine.create(new_spec())

@@ -60,6 +60,45 @@ def test_everything_goes_and_twice_is_no_harm(home: Home) -> None:
     assert not home.directory.exists()
 
 
+def test_a_container_can_build_nothing_that_cannot_be_removed(home: Home) -> None:
+    (home.link / "control.sock").mkdir()
+    deepest = os.open(home.link, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=deepest)
+        inner = os.open("d", os.O_RDONLY, dir_fd=deepest)
+        os.close(deepest)
+        deepest = inner
+    os.close(deepest)
+    home.remove_sockets()
+    assert not (home.link / "control.sock").exists()
+    remove_tree(home.directory)
+    assert not home.directory.exists()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["link", "file", "pipe", "directory"])
+async def test_what_a_container_puts_in_the_place_of_a_socket_is_not_connected_to(tmp_path: Path, what: str) -> None:
+    path, other = tmp_path / "control.sock", tmp_path / "other"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(other))
+        listener.listen()
+        match what:
+            case "link":
+                path.symlink_to(other)
+            case "file":
+                path.touch()
+            case "pipe":
+                os.mkfifo(path)
+            case "directory":
+                path.mkdir()
+        with pytest.raises(Unavailable) as caught:
+            await LinkTransport(tmp_path).connect(CONTROL_PORT)
+        assert caught.value.code == "guest-unreachable"
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("depth", [0, 10])
 async def test_sockets_are_reached_however_deep_they_lie(tmp_path: Path, depth: int) -> None:
@@ -76,8 +115,6 @@ async def test_sockets_are_reached_however_deep_they_lie(tmp_path: Path, depth: 
                 (await transport.connect(port)).close()
                 listener.accept()[0].close()
                 assert str(transport) == f"unix:{folder}/control.sock"
-                transport.close()
-                transport.close()
     finally:
         near.unlink()
 
@@ -87,4 +124,3 @@ async def test_sockets_that_are_not_there_are_unavailable(tmp_path: Path) -> Non
     transport = LinkTransport(tmp_path)
     with pytest.raises(Unavailable):
         await transport.connect(CONTROL_PORT)
-    transport.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.bhatti.engines.qemu.disks import full_disk
+from tests.disks import full_disk
 from tests.unit.bhatti.engines.qemu.stub import SPEC, nothing_is_left, opened
 
 from bhatti.engines.qemu.adopting import adopt_machine, end_strays

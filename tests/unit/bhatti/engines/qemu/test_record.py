@@ -3,7 +3,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.unit.bhatti.engines.qemu.disks import full_disk
+from tests.disks import full_disk
 
 from bhatti.engines.base import CauseOfDeath
 from bhatti.engines.qemu import record
