@@ -1,6 +1,7 @@
 """Thermal tests: pause and resume, stop and start, ensure-hot from every temperature; what is kept and what is told."""
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
@@ -84,8 +85,13 @@ async def test_ensure_hot_is_nothing_when_hot_and_wakes_what_is_warm(engine: Eng
 
 
 @pytest.mark.usefixtures("keeps_memory")
-async def test_memory_disk_and_processes_of_every_generation_are_there(engine: Engine, sleeper: Sandbox) -> None:
-    """Full, then diffs by nature: what each generation wrote is verified in each later one."""
+async def test_memory_disk_and_processes_of_every_generation_are_there(
+    engine: Engine, sleeper: Sandbox, record_property: Callable[[str, object], None]
+) -> None:
+    """Full, then diffs by nature: what each generation wrote is verified in each later one.
+
+    Performance: Diff vs full snapshot: timing and size comparison, in the report.
+    """
     sandbox_id = sleeper.spec.id
     pid = await memory.begin(engine.link(sandbox_id))
     boot_id = (await engine.link(sandbox_id).hello()).boot_id
@@ -96,8 +102,11 @@ async def test_memory_disk_and_processes_of_every_generation_are_there(engine: E
         told = f"{told} {word}".strip()
         assert await memory.tell(link, word) == told
         await link.write_file(f"/workspace/{word}", word.encode())
+        begun = time.perf_counter()
         stopped = await engine.stop(sandbox_id)
+        record_property(f"stop {generation} ms", round((time.perf_counter() - begun) * 1000, 1))
         assert (stopped.status, stopped.temperature, stopped.pid) == (Status.STOPPED, Temperature.COLD, None)
+        record_property(f"snapshot {generation} bytes", (await engine.verify_snapshot(sandbox_id)).size_bytes)
         started = await engine.start(sandbox_id, require_memory=True)
         assert (started.how, started.address) == ("restored", sleeper.machine.address)
         link = engine.link(sandbox_id)
