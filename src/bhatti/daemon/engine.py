@@ -130,6 +130,8 @@ def _firecracker_settings(settings: Settings) -> Any:  # noqa: ANN401  # its typ
         dns=tuple(chosen.dns) or DEFAULT_DNS,
         fork=chosen.fork,
         ready_pool=chosen.ready_pool,
+        balloon=chosen.balloon,
+        vsock=chosen.vsock,
         log_level=chosen.log_level,
         metrics=chosen.metrics,
         jailer=chosen.jailer,

@@ -71,6 +71,7 @@ class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The Firecracker engine. What has the name of a setting of QEMU's means the same.
 
     The limits are of each drive that a sandbox can write, and of its network in each direction; 0 is without a limit.
+    With `balloon`, guests give memory back that they have freed; with `vsock`, the daemon reaches agents over that.
     With `metrics`, Firecracker writes its own once a minute to `firecracker.metrics` in the machine's directory.
     `jailer` names its jailer, in whose jail each machine is then; `auto` is the one beside Firecracker or on PATH, if
     there is one that can be used, and empty is none. `jail_*` limit the processes in jails: `cpu_percent` of one
@@ -79,6 +80,8 @@ class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     binary: str = ""
+    balloon: bool = False
+    vsock: bool = False
     log_level: Literal["off", "error", "warning", "info", "debug", "trace"] = "error"
     metrics: bool = False
     jailer: str = "auto"

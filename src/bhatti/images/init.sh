@@ -23,6 +23,18 @@ case $cmdline in
 *virtio_mmio.device=*) bus="virtio_mmio virtio_rng vmw_vsock_virtio_transport" ;;
 esac
 modprobe -a $bus virtio_blk virtio_net overlay || fail "cannot load the virtio modules"
+# And what the engine has devices for that others have not: bhatti.modules=A,B on the command line.
+for word in $cmdline; do
+    case $word in
+    bhatti.modules=*)
+        IFS=,
+        for module in ${word#*=}; do
+            modprobe "$module" || echo "bhatti: no module $module" >/dev/console
+        done
+        unset IFS
+        ;;
+    esac
+done
 clock modules
 
 for drive in vda vdb vdc vdd; do

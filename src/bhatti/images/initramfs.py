@@ -12,6 +12,7 @@ from bhatti.images.modules import Module, load_order, without_signature
 
 MODULES = [
     "virtio_pci", "virtio_mmio", "virtio_blk", "virtio_net", "overlay", "virtio_rng", "vmw_vsock_virtio_transport",
+    "virtio_balloon",
 ]  # fmt: skip
 """All that any engine's guests need; `init.sh` loads those of the machine at hand. ext4 is in the kernel."""
 

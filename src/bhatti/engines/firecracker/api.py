@@ -69,6 +69,10 @@ class FirecrackerApi:
         """Give the guest a way to hand memory back."""
         await self._order("PUT", "/balloon", balloon)
 
+    async def vsock(self, device: types.Vsock) -> None:
+        """Give the guest ports that are reached over a unix socket."""
+        await self._order("PUT", "/vsock", device)
+
     async def start(self) -> None:
         """Let the machine boot."""
         await self._order("PUT", "/actions", types.Action(action_type="InstanceStart"), timeout_s=START_S)

@@ -70,10 +70,21 @@ class EntropyDevice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Balloon(msgspec.Struct, frozen=True, kw_only=True):
-    """`PUT /balloon`: memory that the guest gives back while it does not need it."""
+    """`PUT /balloon`: memory that the guest gives back while it does not need it.
+
+    With `free_page_reporting` it does so by itself, of what it has freed; without, `amount_mib` is taken from it.
+    """
 
     amount_mib: int
     deflate_on_oom: bool
+    free_page_reporting: bool
+
+
+class Vsock(msgspec.Struct, frozen=True, kw_only=True):
+    """`PUT /vsock`: a socket of the host's for ports of the guest's that need no network."""
+
+    guest_cid: int
+    uds_path: str
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +162,7 @@ Request = (
     | NetworkInterface
     | EntropyDevice
     | Balloon
+    | Vsock
     | Action
     | VmState
     | SnapshotCreate

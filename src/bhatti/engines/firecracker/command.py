@@ -8,7 +8,8 @@ import hashlib
 from pathlib import Path
 
 from bhatti.engines.firecracker import api_types as types
-from bhatti.engines.firecracker.settings import Limits
+from bhatti.engines.firecracker.jail import VSOCK
+from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits
 from bhatti.engines.qemu.command import Hardware, TapCard
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.net.instance import instance_of
@@ -22,6 +23,16 @@ WORKING = 3
 NAME_DIGITS = 24
 
 CARD = "eth0"
+
+AGENT = f"{VSOCK}/agent.sock"
+"""The socket that reaches the guest's ports, as a name in the machine's directory."""
+
+GUEST_CID = 3
+"""The first that a guest can have; each is alone with its host."""
+
+MODULES = "bhatti.modules"
+"""The word for the kernel that tells `images/init.sh` which modules beside the usual ones to load."""
+
 STATE, MEMORY = "state", "ram"
 """Names of `MachineFiles.state` and `.memory`, relative to the machine's directory."""
 
@@ -66,13 +77,28 @@ def links(hardware: Hardware) -> dict[str, Path]:
     return {drive_name(index): drive.path for index, drive in enumerate(hardware.drives) if drive.path is not None}
 
 
-def boot_source(hardware: Hardware) -> types.BootSource:
-    """Return what to boot."""
+def boot_source(hardware: Hardware, settings: FirecrackerSettings) -> types.BootSource:
+    """Return what to boot, with the drivers for the devices that only this engine has."""
+    modules = ["virtio_rng"]
+    if settings.vsock:
+        modules.append("vmw_vsock_virtio_transport")
+    if settings.balloon:
+        modules.append("virtio_balloon")
     return types.BootSource(
         kernel_image_path=str(hardware.kernel),
         initrd_path=str(hardware.initramfs),
-        boot_args=hardware.kernel_arguments,
+        boot_args=f"{hardware.kernel_arguments} {MODULES}={','.join(modules)}",
     )
+
+
+def balloon() -> types.Balloon:
+    """Return the balloon: it takes nothing, and hands back what the guest has freed by itself."""
+    return types.Balloon(amount_mib=0, deflate_on_oom=True, free_page_reporting=True)
+
+
+def vsock() -> types.Vsock:
+    """Return the device by which the agent is reached without a network."""
+    return types.Vsock(guest_cid=GUEST_CID, uds_path=AGENT)
 
 
 def machine_configuration(hardware: Hardware) -> types.MachineConfiguration:

@@ -53,7 +53,7 @@ def open_host(settings: QemuSettings) -> QemuHost:
         boot_id=host_boot_id(),
         engine="firecracker",
         machine=MACHINE,
-        devices=msgspec.json.encode(settings.limits).decode(),
+        devices=msgspec.json.encode((settings.limits, settings.balloon, settings.vsock)).decode(),
         snapshot_format=program.snapshot_format,
     )
 

@@ -35,6 +35,9 @@ BASE = "jail"
 RUN = "run"
 """The directory in the machine's own that the process may make its socket in."""
 
+VSOCK = "vsock"
+"""Likewise the one of the socket for the guest's ports."""
+
 FIRST_USER, USERS = 1_879_048_192, 1 << 16
 """Of the users that nobody gives out: from 0x70000000 on, behind systemd's containers (systemd.io/UIDS-GIDS)."""
 
@@ -43,8 +46,10 @@ COPIED, BROUGHT = "copied", "brought"
 
 HINT = "install the jailer of the same release beside Firecracker; firecracker.jailer names another, empty for none"
 
-NAMES = tuple(f"vd{letter}" for letter in string.ascii_lowercase) + tuple(
-    prefix + name for prefix in ("", f"{COPIED}.", f"{BROUGHT}.") for name in ("state", "ram")
+NAMES = (
+    tuple(f"vd{letter}" for letter in string.ascii_lowercase)
+    + tuple(prefix + name for prefix in ("", f"{COPIED}.", f"{BROUGHT}.") for name in ("state", "ram"))
+    + (VSOCK,)
 )
 """Every relative name that Firecracker may be told."""
 
@@ -139,9 +144,9 @@ def furnish(directory: Path, user: int, drives: Iterable[tuple[Path, bool]], oth
     """Let `user` use the machine in `directory`: its drives, with whether they are read-only, and `others`. Blocks."""
     directory.chmod(0o711)
     (directory / BASE).mkdir(mode=0o700, exist_ok=True)
-    run = directory / RUN
-    run.mkdir(mode=0o700, exist_ok=True)
-    os.chown(run, user, user)
+    for name in (RUN, VSOCK):
+        (directory / name).mkdir(mode=0o700, exist_ok=True)
+        os.chown(directory / name, user, user)
     for path, read_only in drives:
         if read_only:
             _show(path)
@@ -152,8 +157,9 @@ def furnish(directory: Path, user: int, drives: Iterable[tuple[Path, bool]], oth
 
 
 def abolish(directory: Path) -> None:
-    """Remove what says that the machine in `directory` is in a jail. Blocks."""
-    shutil.rmtree(directory / RUN, ignore_errors=True)
+    """Remove what says that the machine in `directory` is in a jail, and all sockets of its process. Blocks."""
+    for name in (RUN, VSOCK):
+        shutil.rmtree(directory / name, ignore_errors=True)
 
 
 def give(path: Path, user: int) -> None:

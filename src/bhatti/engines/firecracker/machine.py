@@ -26,11 +26,14 @@ from bhatti.engines.qemu.command import Hardware, TapCard
 from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.machine import QemuMachine
 from bhatti.engines.qemu.mold import copy_machine
+from bhatti.engines.qemu.network import Plug
 from bhatti.engines.qemu.plan import frame_of
 from bhatti.engines.qemu.process import Exit, VmProcess
 from bhatti.engines.qemu.record import MachineRecord, Phase
 from bhatti.engines.qemu.vm import MONITOR_TIMEOUT_S, STATUS_TIMEOUT_S
 from bhatti.errors import BhattiError, EngineFailure
+from bhatti.guestlink.client import GuestLink
+from bhatti.guestlink.transports import VsockTransport
 from bhatti.model.sandbox import Temperature
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,9 @@ METRICS = "firecracker.metrics"
 PROBE_SOCKET = "probe.sock"
 
 OFF_POLL_S = 0.05
+
+LONGEST_PATH = 108
+"""With its terminating NUL: sun_path of unix(7)."""
 
 
 class FirecrackerMachine(QemuMachine):
@@ -108,12 +114,16 @@ class FirecrackerMachine(QemuMachine):
     async def _describe_machine(self, hardware: Hardware) -> None:
         api = self._api
         assert isinstance(hardware.card, TapCard)
-        await api.boot_source(command.boot_source(hardware))
+        await api.boot_source(command.boot_source(hardware, self._settings))
         await api.machine_config(command.machine_configuration(hardware))
         for drive in command.drives(hardware, self._settings.limits):
             await api.drive(drive)
         await api.network_interface(command.network_interface(hardware.card, self._settings.limits))
         await api.entropy(types.EntropyDevice())
+        if self._settings.balloon:
+            await api.balloon(command.balloon())
+        if self._settings.vsock:
+            await api.vsock(command.vsock())
 
     async def _spawn(self, hardware: Hardware, socket: str, output: Path, log: Path) -> VmProcess:
         await anyio.Path(self._place / socket).unlink(missing_ok=True)
@@ -134,6 +144,8 @@ class FirecrackerMachine(QemuMachine):
             metrics=metrics,
         )
         await anyio.to_thread.run_sync(jail.abolish, self.files.directory)
+        # Whatever is set now: it is a snapshot that says whether its machine has a socket there.
+        await anyio.Path(self.files.directory / jail.VSOCK).mkdir(mode=0o700)
         if jailed:
             own = (log, metrics) if metrics is not None else (log,)
             line = await anyio.to_thread.run_sync(self._jail_for, hardware, line[command.WORKING :], own)
@@ -154,6 +166,13 @@ class FirecrackerMachine(QemuMachine):
                 self._settings.jail_limits, parent=self._group, cpus=hardware.cpus, memory_mib=hardware.memory_mib
             ),
         )
+
+    def _open_link(self, quarantine: Plug | None = None) -> GuestLink:
+        agent = self.files.directory / command.AGENT
+        # Of a name that is too long for an address, only Firecracker itself can know a shorter one.
+        if agent.is_socket() and len(os.fsencode(agent)) < LONGEST_PATH:
+            return GuestLink(VsockTransport(agent), token=self.spec.token)
+        return super()._open_link(quarantine)
 
     async def _run(self) -> None:
         if self._begun:

@@ -58,10 +58,14 @@ class FirecrackerSettings(QemuSettings):
     """Where the engine works, and what it must not decide for itself.
 
     What has the same name as with QEMU means the same. Networks are always bridges and the accelerator is always KVM:
-    Firecracker knows nothing else. `metrics` lets it write its own, once a minute. `jailer` is the program that puts it
-    into a jail; `auto` for the one beside Firecracker or on PATH if there is one that can be used, empty for none.
+    Firecracker knows nothing else. With `balloon`, guests give back what memory they have freed; with `vsock`, agents
+    are reached over that rather than over the network. `metrics` lets it write its own, once a minute. `jailer` is the
+    program that puts it into a jail; `auto` for the one beside Firecracker or on PATH if there is one that can be used,
+    empty for none.
     """
 
+    balloon: bool = False
+    vsock: bool = False
     log_level: Literal["off", "error", "warning", "info", "debug", "trace"] = "error"
     metrics: bool = False
     jailer: str = AUTO

@@ -51,10 +51,12 @@ def test_firecracker_is_opened_with_its_own_settings() -> None:
 
 
 def test_what_firecracker_may_do_is_set_by_name() -> None:
-    flags = ("log_level=debug", "metrics=true", "disk_mib_per_s=1", "disk_ops_per_s=2", "net_mib_per_s=3", "jailer=j")
+    flags = ["log_level=debug", "metrics=true", "disk_mib_per_s=1", "disk_ops_per_s=2", "net_mib_per_s=3", "jailer=j"]
+    flags += ["balloon=true", "vsock=true"]
     opened = engine.open_engine(settings("firecracker", *(f"firecracker.{flag}" for flag in flags)))
     chosen = opened.settings  # type: ignore[attr-defined]  # of FirecrackerEngine
     assert (chosen.log_level, chosen.metrics, chosen.jailer) == ("debug", True, "j")
+    assert (chosen.balloon, chosen.vsock) == (True, True)
     assert chosen.limits == Limits(disk_mib_per_s=1, disk_ops_per_s=2, net_mib_per_s=3)
 
 

@@ -13,16 +13,16 @@ DEADLINE_S = 60
 """Four seconds are usual under emulation; a busy machine may take ten times as long."""
 
 
-def boot(files: BootFiles, drives: list[Path], *, until: str = "lohar: ready") -> list[str]:
+def boot(files: BootFiles, drives: list[Path], *, until: str = "lohar: ready", words: str = "") -> list[str]:
     """Boot `files` with `drives` (in their order as vda, vdb …) and return the console up to a line with `until`.
 
     The first two drives are read-only, as is the third. The machine is ended then; if it ends by itself, all it said is
-    returned.
+    returned. `words` are for the kernel.
     """
     qemu = shutil.which("qemu-system-x86_64")
     if qemu is None:
         pytest.skip("needs QEMU: apt install qemu-system-x86")
-    words = kernel_arguments(
+    words += " " + kernel_arguments(
         address="10.0.2.15", gateway="10.0.2.2", netmask="255.255.255.0", hostname="box", emulated=True
     )
     command = [

@@ -62,7 +62,9 @@ async def test_a_machine_is_described_in_orders_that_it_takes(api: FirecrackerAp
     await api.drive(base)
     await api.drive(layer)
     await api.entropy(types.EntropyDevice(rate_limiter=limiter))
-    await api.balloon(types.Balloon(amount_mib=0, deflate_on_oom=True))
+    await api.balloon(types.Balloon(amount_mib=0, deflate_on_oom=True, free_page_reporting=True))
+    await api.vsock(types.Vsock(guest_cid=3, uds_path="vsock"))
+    assert (tmp_path / "vsock").is_socket()
 
 
 async def test_what_it_refuses_is_reported_in_its_own_words(api: FirecrackerApi) -> None:

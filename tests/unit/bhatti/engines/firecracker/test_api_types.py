@@ -23,6 +23,7 @@ DEFINITIONS: dict[type[msgspec.Struct], str] = {
     types.NetworkInterface: "NetworkInterface",
     types.EntropyDevice: "EntropyDevice",
     types.Balloon: "Balloon",
+    types.Vsock: "Vsock",
     types.Action: "InstanceActionInfo",
     types.VmState: "Vm",
     types.SnapshotCreate: "SnapshotCreateParams",

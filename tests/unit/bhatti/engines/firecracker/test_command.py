@@ -1,15 +1,18 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from bhatti.engines.firecracker import api_types as types
 from bhatti.engines.firecracker import command
-from bhatti.engines.firecracker.settings import Limits
+from bhatti.engines.firecracker.settings import FirecrackerSettings, Limits
 from bhatti.engines.qemu.command import Drive, Hardware, TapCard
 from bhatti.engines.qemu.files import MachineFiles
+from bhatti.images import initramfs
 
 CARD = TapCard("bht0", "06:b4:0a:00:02:0f")
 FREE = Limits()
+SETTINGS = FirecrackerSettings(state_dir=Path("/s"), images_dir=Path("/i"))
 
 
 @pytest.fixture
@@ -82,9 +85,18 @@ def test_the_card_is_on_the_tap_that_there_is_now(machine: Hardware) -> None:
 
 
 def test_the_kernel_boots_with_its_arguments(machine: Hardware) -> None:
-    source = command.boot_source(machine)
-    assert source.boot_args == machine.kernel_arguments
+    source = command.boot_source(machine, SETTINGS)
+    assert source.boot_args == f"{machine.kernel_arguments} bhatti.modules=virtio_rng"
     assert (source.kernel_image_path, source.initrd_path) == (str(machine.kernel), str(machine.initramfs))
+
+
+def test_devices_that_are_not_always_there_bring_their_drivers(machine: Hardware) -> None:
+    settings = dataclasses.replace(SETTINGS, balloon=True, vsock=True)
+    modules = command.boot_source(machine, settings).boot_args.rpartition("bhatti.modules=")[2].split(",")
+    assert modules == ["virtio_rng", "vmw_vsock_virtio_transport", "virtio_balloon"]
+    assert set(modules) <= set(initramfs.MODULES)
+    assert command.balloon() == types.Balloon(amount_mib=0, deflate_on_oom=True, free_page_reporting=True)
+    assert command.vsock().uds_path == "vsock/agent.sock"
 
 
 def test_drives_that_can_be_written_are_limited_and_only_as_far_as_is_said(machine: Hardware) -> None:

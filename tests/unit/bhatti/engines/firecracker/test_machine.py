@@ -22,7 +22,7 @@ from bhatti.engines.qemu.files import MachineFiles
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.process import Exit, VmProcess, processes_with
 from bhatti.engines.qemu.record import host_boot_id, read_record
-from bhatti.errors import EngineFailure, MissingDependency
+from bhatti.errors import EngineFailure, MissingDependency, Unavailable
 from bhatti.model.sandbox import Status, Temperature
 from bhatti.net.abilities import bridge_ability
 from bhatti.net.instance import instance_of
@@ -63,6 +63,8 @@ def host(firecracker: str, tmp_path: Path, request: pytest.FixtureRequest) -> Qe
         metrics=True,
         jailer=need_jailer(firecracker) if request.param == "jailed" else "",
         jail_limits=LIMITED if request.param == "jailed" and able_to_limit() else JailLimits(),
+        balloon=True,
+        vsock=True,
         limits=Limits(disk_mib_per_s=100, disk_ops_per_s=1000, net_mib_per_s=100, net_packets_per_s=10000),
     )
     settings.sandboxes_dir.mkdir()
@@ -128,6 +130,10 @@ def hardware(made: FirecrackerMachine, *, incoming: bool) -> Hardware:
         console=made.files.console,
         incoming=incoming,
     )
+
+
+def plain(settings: FirecrackerSettings) -> FirecrackerSettings:
+    return dataclasses.replace(settings, balloon=False, vsock=False)
 
 
 async def launch(made: FirecrackerMachine) -> None:
@@ -197,6 +203,34 @@ async def test_a_halted_guest_goes_through_all_that_its_memory_can(
         await made._halt()
         await made._save(made.files)
         await made._let_go()
+
+
+async def test_an_agent_is_reached_over_vsock_wherever_its_machine_has_that(
+    made: FirecrackerMachine, own_tap: TapCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device_obstacle() is not None:
+        pytest.skip(f"needs KVM: {device_obstacle()}")
+    wanted = dataclasses.replace(hardware(made, incoming=False), card=own_tap)
+    wanted.kernel.write_bytes(probe_guest.elf(b"\xf4\xeb\xfd"))
+    await made._launch(wanted, IPv4Address("10.0.2.15"))
+    await made._run()
+    agent = made.files.directory / command.AGENT
+    link = made._open_link()
+    # The device is asked for the agent's port, and the guest, which halts, has nobody who would answer.
+    with pytest.raises(Unavailable, match=f"vsock:{agent}"):
+        await link.wait_ready(timeout_s=0.5)
+    await made._halt()
+    await made._save(made.files)
+    await made._let_go()
+    # Nobody wants one any more, but the snapshot has it.
+    monkeypatch.setattr(made, "_host", dataclasses.replace(made._host, settings=plain(made._settings)))
+    await made._launch(dataclasses.replace(wanted, incoming=True), IPv4Address("10.0.2.15"))
+    assert not agent.exists()
+    await made._load(made.files, with_memory=True)
+    assert agent.is_socket()
+    monkeypatch.setattr(machine, "LONGEST_PATH", 10)
+    with pytest.raises(Unavailable, match="tcp:"):
+        await made._open_link().wait_ready(timeout_s=0.5)
 
 
 async def test_a_jail_is_another_user_in_another_root_and_leaves_nothing(made: FirecrackerMachine) -> None:
@@ -295,7 +329,7 @@ async def test_a_throw_away_process_says_what_is_wrong_and_leaves_nothing(made: 
     found = await made._probe(hardware(made, incoming=True), with_memory=False)
     assert found is not None
     assert found.startswith("it cannot be loaded: ")
-    furniture = {made.files.directory / name for name in (jail.BASE, jail.RUN)}
+    furniture = {made.files.directory / name for name in (jail.BASE, jail.RUN, jail.VSOCK)}
     assert set(made.files.directory.iterdir()) - before - furniture <= {made.files.layer}
 
 
