@@ -1,10 +1,13 @@
 """The store does not do as it should while the daemon serves: callers are told, and afterwards nothing is lost."""
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 
 import pytest
+from tests.daemons import daemon
 from tests.serving import Served, serving, short_directory
 
 from bhatti.store import database
@@ -90,3 +93,55 @@ async def test_a_store_on_a_full_disk() -> None:
         assert await told(served, "POST", "/sandboxes", name="two", env=large) == (201, "")
         assert await told(served, "DELETE", "/sandboxes/two") == (200, "")
         await check_all_is_well(served)
+
+
+def damage(path: Path) -> None:
+    """Overwrite all of a store but its first page, as a broken disk would, with nothing left in the log beside it."""
+    deadline = time.monotonic() + 60
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        while other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # somebody writes or reads just now
+            assert time.monotonic() < deadline
+        page_bytes = other.execute("PRAGMA page_size").fetchone()[0]
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(page_bytes)
+        file.write(b"\xa5" * (size - page_bytes))
+
+
+async def test_a_store_that_is_damaged_under_the_daemon() -> None:
+    """Nothing is promised any more that could not be kept; what runs can be used, and does not fall asleep."""
+    async with house() as served:
+        damage(served.settings.database)
+        async with served.http.get("/doctor") as response:
+            store = next(check for check in (await response.json())["checks"] if check["name"] == "store")
+        assert (store["status"], "damaged" in store["detail"], "backup" in store["hint"]) == ("failed", True, True)
+        assert await told(served, "GET", "/backup") == (500, "store-corrupt")  # reads all of it, and finds out
+        async with served.http.get("/health") as response:
+            assert (response.status, (await response.json())["status"]) == (200, "damaged")
+        await check_orders_fail(served, 500, "store-corrupt")
+        assert await told(served, "POST", "/sandboxes/before/stop") == (500, "store-corrupt")
+        assert await told(served, "DELETE", "/sandboxes/before") == (500, "store-corrupt")
+        assert await told(served, "POST", "/sandboxes/before/exec", cmd=["true"]) == (200, "")
+        assert served.engine.stops == 0
+        assert len(await served.engine.list()) == 1
+
+
+def test_a_daemon_with_a_damaged_store_says_how_to_go_on() -> None:
+    with daemon() as served:
+        served.out("create", "before")
+        store, copy = served.directory / "state.db", served.directory / "copy"
+        served.out("backup", str(copy))
+        damage(store)
+        assert served.stop() == 0
+        with pytest.raises(AssertionError, match="store-corrupt") as caught:
+            served.start()
+        assert "put a backup in its place (docs/operations.md, Recover)" in str(caught.value)
+        assert served.process is not None
+        assert served.process.wait(60) == 65
+        assert "Traceback" not in served.log
+        for name in ("state.db", "state.db-wal", "state.db-shm"):
+            (served.directory / name).unlink(missing_ok=True)
+        copy.rename(store)
+        served.start()
+        assert b"before" in served.out("ls")
+        assert served.out("exec", "before", "--", "echo", "here") == b"here\n"

@@ -18,6 +18,10 @@ READY_S = 60.0
 POLL_S = 0.05
 
 
+SERVING = frozenset({"ok", "damaged"})
+"""What a daemon says of itself that answers: one whose store is damaged tells those who want what it cannot do."""
+
+
 def client_of_running_daemon() -> Client:
     """Return a client whose daemon serves; one is started if none runs and no other than this user's own is named.
 
@@ -34,7 +38,7 @@ def client_of_running_daemon() -> Client:
             raise
         start()
     else:
-        if status == "ok":
+        if status in SERVING:
             return ours
     wait_until_ready(ours, READY_S)
     return ours
@@ -78,7 +82,7 @@ def wait_until_ready(client: Client, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
-            if client.call(table.HEALTH).status == "ok":
+            if client.call(table.HEALTH).status in SERVING:
                 return
             problem = Unavailable("the daemon is still starting", hint=f"its log: {paths.log_path()}", code="starting")
         except Unavailable as err:

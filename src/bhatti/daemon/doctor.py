@@ -13,9 +13,10 @@ from typing import Literal
 
 from bhatti.daemon import engine, lock
 from bhatti.daemon.settings import Settings
-from bhatti.errors import BhattiError
+from bhatti.errors import BhattiError, CorruptData
 from bhatti.images.store import ImageStore
 from bhatti.operations.types import Check, DoctorReport
+from bhatti.store.database import examined
 
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where administrators' programs are; not on everybody's PATH."""
@@ -108,6 +109,18 @@ def _images(settings: Settings) -> Check:
     return Check(name="images", status="ok", detail=", ".join(f"{image.name} ({image.source})" for image in images))
 
 
+def _store(settings: Settings) -> Check:
+    if not settings.database.exists():
+        return Check(name="store", status="ok", detail=f"{settings.database}: not there yet")
+    try:
+        examined(settings.database)
+    except CorruptData as err:
+        return Check(name="store", status="failed", detail=err.message, hint=err.hint)
+    except BhattiError as err:
+        return Check(name="store", status="warning", detail=err.message, hint=err.hint)
+    return Check(name="store", status="ok", detail=str(settings.database))
+
+
 def _daemon(settings: Settings) -> Check:
     pid = lock.holder(settings.lock)
     if pid is None:
@@ -115,5 +128,14 @@ def _daemon(settings: Settings) -> Check:
     return Check(name="daemon", status="ok", detail=f"pid {pid}, {settings.socket}")
 
 
-CHECKS: tuple[Callable[[Settings], Check], ...] = (_python, _kernel, _privileges, _memory, _disk, _images, _daemon)
+CHECKS: tuple[Callable[[Settings], Check], ...] = (
+    _python,
+    _kernel,
+    _privileges,
+    _memory,
+    _disk,
+    _images,
+    _store,
+    _daemon,
+)
 """Beside these, one check for each of `PROGRAMS`, and what the engine finds."""

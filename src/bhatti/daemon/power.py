@@ -297,7 +297,8 @@ class Power:
         return machine
 
     async def _stopped(self, record: Record, reason: str, *, memory: bool = True) -> Machine:
-        _, engine = self._parts()
+        journal, engine = self._parts()
+        journal.check_sound()
         try:
             machine = await engine.stop(record.id, memory=memory)
         except BaseException:
@@ -307,7 +308,8 @@ class Power:
         return await self._watch.stopped(await self.became(record, machine, "stopped", reason))
 
     async def _started(self, record: Record, kind: str) -> Machine:
-        _, engine = self._parts()
+        journal, engine = self._parts()
+        journal.check_sound()
         with self.memory.promised(record):
             machine = await engine.start(record.id)
             self._ledger.awake(record.id)

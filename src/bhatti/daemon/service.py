@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from anyio import to_thread
@@ -168,12 +169,18 @@ class Service(Creating, Imaging, Belongings):
 
     def health(self) -> types.Health:
         """See `Backend`."""
-        status = "stopping" if self._stopping else "ok" if self._parts else "starting"
         return types.Health(
-            status=status,  # type: ignore[arg-type]
+            status=self._status(),
             sandboxes=len(self._catalogue),
             uptime=round(time.monotonic() - self._began, 3),
         )
+
+    def _status(self) -> Literal["ok", "starting", "stopping", "damaged"]:
+        if self._stopping:
+            return "stopping"
+        if self._parts is None:
+            return "starting"
+        return "damaged" if self._parts[0].damaged else "ok"
 
     def version(self) -> types.Version:
         """See `Backend`."""

@@ -6,6 +6,7 @@ when it returns and rolled back when it raises. WAL lets the reader go on meanwh
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ import anyio
 
 from bhatti.errors import BhattiError, CorruptData, OutOfSpace, Unavailable
 from bhatti.store.migrations import migrate
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Unit = Callable[[sqlite3.Connection], T]
@@ -36,6 +39,7 @@ class Database:
         """Whether `open` made the file: then nothing it does not know can be assumed to be unwanted."""
         self.restored = False
         """Whether the file was a copy made by `backup`: then it does not know what came after it."""
+        self._damage: CorruptData | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="bhatti-store-write")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="bhatti-store-read")
         self._write_connection: sqlite3.Connection | None = None
@@ -61,22 +65,35 @@ class Database:
     async def write(self, unit: Unit[T]) -> T:
         """Run `unit` in a transaction of its own on the writer thread; return what it returns.
 
-        Raises what the unit raises, and `OutOfSpace`, `Unavailable` or `CorruptData` for what SQLite reports. When
-        the caller is cancelled the unit is carried out all the same.
+        Raises what the unit raises, and `OutOfSpace`, `Unavailable` or `CorruptData` for what SQLite reports; once the
+        file was found damaged, `CorruptData` without trying: what is written there may never be read again. When the
+        caller is cancelled the unit is carried out all the same.
         """
+        self.check_sound()
         return await self._run(self._writer, lambda: self._transaction(unit))
 
     async def read(self, unit: Unit[T]) -> T:
         """Run `unit` on the reader thread. Raises as `write` does; safe to cancel."""
         return await self._run(self._reader, lambda: unit(_opened(self._read_connection)))
 
+    @property
+    def damaged(self) -> bool:
+        """Whether the file was found damaged since it was opened. SQLite notices when it reads, and not before."""
+        return self._damage is not None
+
+    def check_sound(self) -> None:
+        """Raise `CorruptData` (code `store-corrupt`) if the file was found damaged."""
+        if self._damage is not None:
+            raise CorruptData(self._damage.message, hint=self._damage.hint, code=self._damage.code)
+
     async def backup(self, target: Path) -> None:
         """Write a copy of the store, as it is at one moment, to the new file `target`; readers and writer go on.
 
         Raises as `write` does. When the caller is cancelled the copy is finished all the same.
         """
-        work = _reported(lambda: copy(self.path, target), self.path)
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, work))
+        await asyncio.shield(
+            asyncio.get_running_loop().run_in_executor(None, self._reported(lambda: copy(self.path, target)))
+        )
 
     async def aclose(self) -> None:
         """Close both connections and end both threads, after what is queued. Idempotent."""
@@ -88,7 +105,22 @@ class Database:
     async def _run(self, executor: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         # Shielded: a queued unit whose caller goes away must not be dropped, only some of the time.
-        return await asyncio.shield(loop.run_in_executor(executor, _reported(work, self.path)))
+        return await asyncio.shield(loop.run_in_executor(executor, self._reported(work)))
+
+    def _reported(self, work: Callable[[], T]) -> Callable[[], T]:
+        """Return `work` with SQLite's errors told apart by what can be done about them; damage is remembered."""
+
+        def run() -> T:
+            try:
+                with translated(self.path):
+                    return work()
+            except CorruptData as err:
+                if self._damage is None:
+                    self._damage = err
+                    log.error("%s; %s", err.message, err.hint)
+                raise
+
+        return run
 
     def _transaction(self, unit: Unit[T]) -> T:
         connection = _opened(self._write_connection)
@@ -106,9 +138,7 @@ class Database:
         self.created = not self.path.exists()
         connection = self._write_connection = _connect(self.path)
         self.restored = connection.execute("PRAGMA application_id").fetchone()[0] == COPY_ID
-        check = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if check != "ok":
-            raise sqlite3.DatabaseError(f"quick_check: {check}")
+        _check(connection)
         connection.execute("PRAGMA journal_mode=WAL")
         # A crash of the host, not only of the daemon, must not undo a journalled order.
         connection.execute("PRAGMA synchronous=FULL")
@@ -147,9 +177,21 @@ def copy(source: Path, target: Path) -> None:
         here.execute("PRAGMA journal_mode=DELETE")  # one file, without company
         here.execute(f"PRAGMA application_id={COPY_ID}")
         here.commit()
-        check = here.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if check != "ok":
-            raise sqlite3.DatabaseError(f"quick_check of the copy: {check}")
+        _check(here)
+
+
+def examined(path: Path) -> None:
+    """Read all of a store that may be in use; raises `CorruptData` if it is damaged, `Unavailable` if it cannot be
+    read. Blocks."""
+    with translated(path), contextlib.closing(_connect(path)) as connection:
+        connection.execute("PRAGMA query_only=ON")
+        _check(connection)
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(f"quick_check: {found}")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -165,16 +207,6 @@ def _opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
     if connection is None:
         raise Unavailable("the store is closed", code="store-closed")
     return connection
-
-
-def _reported(work: Callable[[], T], path: Path) -> Callable[[], T]:
-    """Return `work` with SQLite's errors told apart by what can be done about them."""
-
-    def run() -> T:
-        with translated(path):
-            return work()
-
-    return run
 
 
 @contextlib.contextmanager
@@ -197,6 +229,7 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as err:
         raise CorruptData(
             f"the store {path} is damaged: {err}",
-            hint="stop the daemon, move the file away and restore a backup; machines that run are not touched",
+            hint="stop the daemon, move the file away and put a backup in its place (docs/operations.md, Recover);"
+            " machines that run are not touched",
             code="store-corrupt",
         ) from err

@@ -10,6 +10,9 @@ from bhatti.store.sandboxes import now
 KEPT = datetime.timedelta(days=90)
 """Older rows go as new ones come."""
 
+KEPT_ALWAYS = 1000
+"""The latest rows stay whatever their age: a clock that jumps years ahead for a moment must not take all there is."""
+
 KEPT_ROWS = 1_000_000
 """A sandbox made and ended every ten seconds for those 90 days fits; a daemon in a loop does not fill the disk."""
 
@@ -58,8 +61,9 @@ def add(
         " (SELECT name FROM sandboxes WHERE id = ?3), coalesce((SELECT owner FROM sandboxes WHERE id = ?3), ?5))",
         (moment.isoformat(), kind, sandbox_id, detail, owner),
     )
-    connection.execute("DELETE FROM events WHERE at < ?", ((moment - KEPT).isoformat(),))
-    connection.execute("DELETE FROM events WHERE id <= ?", ((cursor.lastrowid or 0) - KEPT_ROWS,))
+    last = cursor.lastrowid or 0
+    connection.execute("DELETE FROM events WHERE at < ? AND id <= ?", ((moment - KEPT).isoformat(), last - KEPT_ALWAYS))
+    connection.execute("DELETE FROM events WHERE id <= ?", (last - KEPT_ROWS,))
 
 
 def latest(connection: sqlite3.Connection, limit: int = 100, wanted: Wanted = ALL) -> list[Event]:

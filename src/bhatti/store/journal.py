@@ -55,6 +55,15 @@ class Journal:
         """Whether the store was made or restored by this start, so that it need not know all machines there are."""
         return self._database.created or self._database.restored
 
+    @property
+    def damaged(self) -> bool:
+        """Whether the store was found damaged."""
+        return self._database.damaged
+
+    def check_sound(self) -> None:
+        """Raise `CorruptData` if the store was found damaged: before an order whose end could not be written down."""
+        self._database.check_sound()
+
     async def backup(self, target: Path) -> None:
         """Write a copy of the store to the new file `target`; see `Database.backup`."""
         await self._database.backup(target)

@@ -66,7 +66,8 @@ def put(connection: sqlite3.Connection, record: TaskRecord) -> None:
         f"INSERT OR REPLACE INTO tasks ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})",
         values,
     )
-    connection.execute("DELETE FROM tasks WHERE ended_at < ?", ((record.begun_at - KEPT).isoformat(),))
+    moment = record.ended_at or record.begun_at  # the clock may have been put back since it began
+    connection.execute("DELETE FROM tasks WHERE ended_at < ?", ((moment - KEPT).isoformat(),))
     connection.execute(
         "DELETE FROM tasks WHERE ended_at IS NOT NULL AND id NOT IN"
         " (SELECT id FROM tasks ORDER BY begun_at DESC, id LIMIT ?)",

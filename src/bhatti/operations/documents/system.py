@@ -8,10 +8,11 @@ from bhatti.operations.documents.base import Answer, Seconds
 class Health(Answer, frozen=True, kw_only=True):
     """Whether the daemon serves. `status` is `starting` until recovery is over; `uptime` is in seconds.
 
+    `damaged` is a daemon whose store was found damaged: it changes nothing any more, what runs can be used.
     How many `sandboxes` there are is told to the administrator alone.
     """
 
-    status: Literal["ok", "starting", "stopping"]
+    status: Literal["ok", "starting", "stopping", "damaged"]
     sandboxes: int | None
     uptime: Seconds
 

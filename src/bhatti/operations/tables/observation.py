@@ -11,7 +11,8 @@ EVENT_LIST: Operation[None, list[types.LoggedEvent]] = Operation(
     method="GET",
     path="/events",
     summary=(
-        "List what happened to the sandboxes and images, the oldest first, for as long as it is kept: 90 days. With "
+        "List what happened to the sandboxes and images, the oldest first, for as long as it is kept: "
+        "90 days, the last thousand for ever. With "
         "`follow`, or for callers who accept `application/x-ndjson` or `text/event-stream` (whose `Last-Event-ID` "
         "is `since`), the answer is a stream that goes on with what happens from then on."
     ),

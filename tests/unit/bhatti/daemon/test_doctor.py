@@ -77,3 +77,13 @@ def test_damaged_images_are_told(settings: Settings) -> None:
     (names / "base.json").write_text("{")
     found = check(settings, "images")
     assert (found.status, found.hint) == ("failed", "bhatti image build")
+
+
+def test_a_store_that_is_damaged_is_told(settings: Settings) -> None:
+    assert (check(settings, "store").status, "not there yet" in check(settings, "store").detail) == ("ok", True)
+    settings.database.write_bytes(b"no store " * 1000)
+    found = check(settings, "store")
+    assert (found.status, "backup" in (found.hint or "")) == ("failed", True)
+    settings.database.unlink()
+    settings.database.mkdir()
+    assert check(settings, "store").status == "warning"

@@ -1,6 +1,7 @@
 import asyncio
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -194,3 +195,31 @@ def test_a_full_disk_is_told_as_such() -> None:
 def test_a_constraint_is_left_to_the_caller_to_explain() -> None:
     with pytest.raises(sqlite3.IntegrityError), translated(Path("x")):
         raise sqlite3.IntegrityError("UNIQUE")
+
+
+async def test_what_was_found_damaged_is_written_no_more(database: Database) -> None:
+    def broken(connection: sqlite3.Connection) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    before = database.damaged
+    database.check_sound()
+    with pytest.raises(CorruptData, match="malformed"):
+        await database.read(broken)
+    assert (before, database.damaged) == (False, True)
+    with pytest.raises(CorruptData, match="malformed") as caught:
+        await database.write(add_event)
+    assert (caught.value.code, "put a backup in its place" in (caught.value.hint or "")) == ("store-corrupt", True)
+    assert await database.read(count) == 0
+
+
+def test_all_of_a_store_can_be_examined(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.executemany("INSERT INTO t VALUES (?)", [("x" * 1000,)] * 100)
+        connection.commit()
+    module.examined(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:8192] + b"\xa5" * (len(content) - 8192))
+    with pytest.raises(CorruptData):
+        module.examined(path)

@@ -41,12 +41,23 @@ def test_somebody_sees_what_they_want_and_nothing_else(connection: sqlite3.Conne
 
 
 def test_events_go_after_ninety_days(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "KEPT_ALWAYS", 2)
     present = sandboxes.now()
-    for days, kind in ((91, "old"), (89, "recent"), (0, "new")):
+    for days, kind in ((92, "older"), (91, "old"), (89, "recent"), (0, "new")):
         moment = present - datetime.timedelta(days=days)
         monkeypatch.setattr(events, "now", lambda moment=moment: moment)
         events.add(connection, kind)
     assert kinds(events.latest(connection)) == ["recent", "new"]
+
+
+def test_the_latest_events_stay_whatever_the_clock_says(
+    connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    present = sandboxes.now()
+    for years, kind in ((0, "before"), (30, "in the future"), (0, "after")):
+        monkeypatch.setattr(events, "now", lambda years=years: present + years * datetime.timedelta(days=365))
+        events.add(connection, kind)
+    assert kinds(events.latest(connection)) == ["before", "in the future", "after"]
 
 
 def test_there_is_a_bound_to_how_many_are_kept(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:

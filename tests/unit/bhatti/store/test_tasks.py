@@ -50,6 +50,13 @@ def test_the_old_and_the_many_go(connection: sqlite3.Connection, monkeypatch: py
     assert [record.id for record in everything(connection)] == ["task_1", "task_x2", "task_x3"]
 
 
+def test_a_task_that_ends_before_it_began_stays(connection: sqlite3.Connection) -> None:
+    """The clock was ahead by days when it began, and has been put right."""
+    put(connection, FAILED)
+    put(connection, msgspec.structs.replace(DONE, begun_at=NOW + 3 * KEPT, ended_at=NOW + 2 * HOUR))
+    assert [record.id for record in everything(connection)] == ["task_2", "task_3"]
+
+
 @pytest.mark.anyio
 async def test_the_journal_has_them(database: Database) -> None:
     journal = Journal(database)
