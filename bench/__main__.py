@@ -11,6 +11,7 @@ SECTIONS = {
     "agent": "The agent's own size",
     "boot": "A machine from nothing",
     "life": "The life of a sandbox",
+    "kvm": "The VM engines beside each other",
     "density": "Many sandboxes at once",
     "docker": "Sandboxes as containers",
     "cli": "The command line and the daemon",

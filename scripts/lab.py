@@ -1,16 +1,17 @@
 """The KVM lab: both VM engines on KVM, tested on a machine without KVM, inside one of our own sandboxes.
 
 An emulated AMD processor has SVM, so a guest on it that loads `kvm-amd` has a /dev/kvm that works, only slowly. The lab
-is a sandbox with QEMU, this repository and its images inside, in which the conformance suite runs with KVM. What pytest
-reports is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER names goes in too, and its engine is
+is a sandbox with QEMU, this repository and its images inside, in which the conformance suite runs with KVM. What became
+of each test is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER names goes in too, and its engine is
 tested; without one that is skipped.
 
     make lab                                             the conformance suite (over an hour on two cores)
     make lab LAB_ARGS=tests/conformance/test_config.py   a part of it: six minutes
     make lab LAB_ARGS="-k firecracker"                   one engine
+    make lab LAB_ARGS=--measure                          and the engines' times beside each other
 
 Debian 12's emulator is not perfect at this: the lab's own kernel was once seen to panic in an interrupt after eight
-minutes. Run the rest again by itself then.
+minutes. It is started again then, and goes on with the tests that have no result yet (`scripts.lab_results`).
 """
 
 import argparse
@@ -23,11 +24,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.demo import ROOT, Demo
+from scripts.lab_results import VARIABLE, Result, results
 
 from bhatti import paths
 
@@ -55,9 +57,11 @@ chroot "$1" sh -euc "
 
 CPUS, MEMORY_MB, DISK_MB = 2, 6144, 16384
 
-PREPARE = """
+DEVICES = "modprobe -a kvm-amd tun"
+
+PREPARE = f"""
 set -eu
-modprobe -a kvm-amd tun
+{DEVICES}
 mkdir -p /opt/bhatti /opt/site /var/lib/bhatti/images
 tar -xf /lab/source.tar -C /opt/bhatti
 tar -xf /lab/site.tar -C /opt/site
@@ -75,13 +79,27 @@ raise SystemExit(verdict.accelerator != "kvm")
 """
 
 FIRECRACKER = "/lab/firecracker"
+RESULTS = "/lab/results.jsonl"
+CODE = "/lab/code"
+
+TO_THE_END = f'rm -f {CODE}; "$@"; echo $? >{CODE}'
+"""Runs a command whose exit code is found in a file if it came to an end."""
+
+NO_TESTS_LEFT = 5
+"""What pytest says when it has selected none: all had a result already."""
+
+BAD = ("failed", "died")
+
+STARTS = 8
+"""How often the lab's machine is started before it is given up."""
 
 ENVIRONMENT = (
     "PYTHONPATH=/opt/bhatti/src:/opt/site",
     "PYTHONDONTWRITEBYTECODE=1",
     "HOME=/root",
     f"BHATTI_FIRECRACKER={FIRECRACKER}",
-    "BHATTI_TEST_PATIENCE=10",
+    f"{VARIABLE}={RESULTS}",
+    "BHATTI_TEST_PATIENCE=3",
 )
 
 
@@ -90,6 +108,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tests", nargs="*", default=["tests/conformance"], help="what pytest runs inside")
     parser.add_argument("-k", default="not docker", help="pytest's -k; the lab has no Docker")
+    parser.add_argument("--measure", action="store_true", help="compare the engines' times too (bench.kvm)")
     chosen = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="bhatti-lab-"))
     demo = Demo(home)
@@ -98,7 +117,7 @@ def main() -> int:
         with demo.daemon(keep=False):
             if not any(image["name"] == IMAGE for image in json.loads(demo.bhatti("image", "ls", "--json"))):
                 make_image(demo, home)
-            return run(demo, chosen.tests, chosen.k)
+            return run(demo, chosen.tests, chosen.k, measure=chosen.measure)
     finally:
         shutil.rmtree(home)
 
@@ -137,7 +156,7 @@ def make_image(demo: Demo, home: Path) -> None:
     archive.unlink()
 
 
-def run(demo: Demo, tests: Sequence[str], selection: str) -> int:
+def run(demo: Demo, tests: Sequence[str], selection: str, *, measure: bool) -> int:
     """Start the lab, put everything into it, run the tests, bring the report out."""
     demo.bhatti(
         "create", NAME, "--image", IMAGE, "--cpus", str(CPUS), "--memory", str(MEMORY_MB), "--disk", str(DISK_MB),
@@ -162,23 +181,63 @@ def run(demo: Demo, tests: Sequence[str], selection: str) -> int:
     demo.bhatti("exec", "-u", "root", NAME, "--", "sh", "-c", PREPARE, show=True)
     inside = (
         "exec", "-u", "root", *(word for item in ENVIRONMENT for word in ("--env", item)), "--cwd", "/opt/bhatti", NAME,
-        "--", "python3",
+        "--",
     )  # fmt: skip
-    demo.bhatti(*inside, "-c", PROBE, show=True)
-    command = demo.command(
-        *inside, "-m", "pytest", "-p", "no:cacheprovider", "--timeout=900", "--junitxml=/lab/report.xml",
-        "-k", selection, *tests,
+    demo.bhatti(*inside, "python3", "-c", PROBE, show=True)
+    code = test(
+        demo,
+        demo.command(
+            *inside, "sh", "-c", TO_THE_END, "sh", "python3", "-m", "pytest", "-p", "no:cacheprovider",
+            "-p", "scripts.lab_results", "-v", "--timeout=900", "-k", selection, *tests,
+        ),
     )  # fmt: skip
-    code = subprocess.run(command, env=demo.env, stdin=subprocess.DEVNULL, check=False).returncode
-    report = demo.bhatti("file", "read", NAME, "/lab/report.xml")
-    target = ROOT / "build" / "lab"
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "report.xml").write_bytes(report)
+    lines = demo.bhatti("exec", "-u", "root", NAME, "--", "cat", RESULTS)
+    target = ROOT / "build" / "lab" / "results.jsonl"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(lines)
     demo.bhatti("exec", NAME, "--", "cat", "/proc/version", show=True)
-    suite = ElementTree.fromstring(report).find("testsuite")
-    if suite is not None:
-        print(f"lab: {dict(suite.attrib)}; the report is {target / 'report.xml'}")
-    return code
+    good = tell(results(lines.decode().splitlines()).values())
+    print(f"lab: every test's result and time is in {target}")
+    if measure:
+        demo.bhatti(*inside, "python3", "-m", "bench", "kvm", show=True)
+    return code if code or good else 1
+
+
+def test(demo: Demo, command: Sequence[str]) -> int:
+    """Run the tests to their end, over the deaths of the lab's machine; return the last pytest's exit code."""
+    for _ in range(STARTS):
+        subprocess.run(command, env=demo.env, stdin=subprocess.DEVNULL, check=False)
+        told = subprocess.run(
+            demo.command("exec", NAME, "--", "cat", CODE), env=demo.env, stdout=subprocess.PIPE, check=False,
+        )  # fmt: skip
+        if told.returncode == 0:
+            code = int(told.stdout)
+            return 0 if code == NO_TESTS_LEFT else code
+        print("lab: its machine has died; started again for the tests that have no result yet", flush=True)
+        demo.bhatti("inspect", NAME, show=True)
+        # One that hangs is not dead yet; one that is dead cannot be stopped.
+        subprocess.run(demo.command("stop", "--no-memory", NAME), env=demo.env, check=False)
+        demo.bhatti("start", NAME, show=True)
+        demo.bhatti("exec", "-u", "root", NAME, "--", "sh", "-c", DEVICES)
+    raise SystemExit(f"lab: its machine died {STARTS} times")
+
+
+def tell(found: Iterable[Result]) -> bool:
+    """Print what became of the tests, by file and engine; return whether none failed."""
+    outcomes: dict[tuple[str, str], Counter[str]] = {}
+    seconds: dict[tuple[str, str], float] = defaultdict(float)
+    for result in found:
+        file, _, name = result.test.partition("::")
+        # The engine is the first of a test's parameters; what has none belongs to no engine.
+        engine = name.partition("[")[2].rstrip("]").split("-")[0]
+        outcomes.setdefault((Path(file).stem, engine), Counter())[result.outcome] += 1
+        seconds[Path(file).stem, engine] += result.seconds
+        if result.outcome in BAD:
+            print(f"lab: {result.test} {result.outcome}: {result.words}\n")
+    for (file, engine), counts in sorted(outcomes.items()):
+        words = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+        print(f"{file:24}{engine:14}{seconds[file, engine]:8.0f} s  {words}")
+    return not any(counts[outcome] for counts in outcomes.values() for outcome in BAD)
 
 
 def image_files(images: Path) -> list[str]:
