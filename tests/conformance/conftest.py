@@ -130,8 +130,11 @@ def box(pair: tuple[Sandbox, Sandbox]) -> Sandbox:
 
 
 @pytest.fixture(autouse=True)
-async def nothing_new(engine: Engine, settings: Settings) -> AsyncIterator[None]:
-    """No test leaves a process, tap, bridge, table or file on the host that was not there before it."""
+async def nothing_new(engine: Engine, settings: Settings, pair: tuple[Sandbox, Sandbox]) -> AsyncIterator[None]:
+    """No test leaves a process, tap, bridge, table or file on the host that was not there before it.
+
+    The pair is there before: the engine's bridge comes with its first sandbox, and stays.
+    """
     before = await traces_of(settings)
     yield
     assert await traces_of(settings) == before
