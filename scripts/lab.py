@@ -177,9 +177,9 @@ def make_image(demo: Demo, home: Path, name: str, release: str) -> None:
     manifest = [{"Config": "config.json", "RepoTags": [f"{name}:latest"], "Layers": ["layer.tar"]}]
     with tarfile.open(archive, "w") as tar:
         tar.add(layer, "layer.tar")
-        for name, content in (("config.json", config), ("manifest.json", manifest)):
+        for part, content in (("config.json", config), ("manifest.json", manifest)):
             data = json.dumps(content).encode()
-            member = tarfile.TarInfo(name)
+            member = tarfile.TarInfo(part)
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     layer.unlink()
@@ -215,7 +215,7 @@ def run(demo: Demo, tests: Sequence[str], selection: str, *, measure: bool) -> i
     code = test(
         demo,
         demo.command(
-            *inside, "sh", "-c", TO_THE_END, "sh", "python3", "-m", "pytest", "-p", "no:cacheprovider",
+            *inside, "sh", "-c", TO_THE_END, "sh", "python3", "-u", "-m", "pytest", "-p", "no:cacheprovider",
             "-p", "scripts.lab_results", "-v", "--timeout=900", "-k", selection, *tests,
         ),
     )  # fmt: skip
