@@ -100,6 +100,9 @@ raise SystemExit(verdict.accelerator != "kvm")
 """
 
 FIRECRACKER = "/lab/firecracker"
+ENGINES = ("qemu", "firecracker")
+"""As they stand first among the parameters of their tests."""
+
 RESULTS = "/lab/results.jsonl"
 CODE = "/lab/code"
 
@@ -264,8 +267,8 @@ def tell(found: Iterable[Result]) -> bool:
     seconds: dict[tuple[str, str], float] = defaultdict(float)
     for result in found:
         file, _, name = result.test.partition("::")
-        # The engine is the first of a test's parameters; what has none belongs to no engine.
-        engine = name.partition("[")[2].rstrip("]").split("-")[0]
+        parameter = name.partition("[")[2].rstrip("]").split("-")[0]
+        engine = parameter if parameter in ENGINES else ""
         outcomes.setdefault((Path(file).stem, engine), Counter())[result.outcome] += 1
         seconds[Path(file).stem, engine] += result.seconds
         if result.outcome in BAD:
