@@ -63,17 +63,17 @@ mkdir -p "$root$machine"
 mount --bind "$machine" "$root$machine"
 while [ "$1" != -- ]; do
     if [ -e "$2" ] && [ ! -e "$root$2" ]; then
-        mkdir -p "$root${2%/*}"
+        [ -d "$root${2%/*}" ] || mkdir -p "$root${2%/*}"
         : > "$root$2"
-        mount --bind "$2" "$root$2"
-        [ "$1" = rw ] || mount -o remount,bind,ro "$root$2"
+        mount -o "bind,$1" "$2" "$root$2"
     fi
     shift 2
 done
 shift
-for name in NAMES; do ln -s "$machine/$name" "$root/$name"; done
+ln -s LINKS "$root"
 exec "$@"
-""".replace("NAMES", " ".join((*NAMES, RUN)))
+""".replace("LINKS", " ".join(f'"$machine/{name}"' for name in (*NAMES, RUN)))
+"""Each program that it runs delays the machine by a millisecond or two, so the shell does what it can by itself."""
 
 
 @dataclass(frozen=True, slots=True)

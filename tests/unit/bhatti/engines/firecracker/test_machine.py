@@ -246,6 +246,10 @@ async def test_a_jail_is_another_user_in_another_root_and_leaves_nothing(made: F
     assert not (proc / "root" / "etc").exists()
     mounts = Path("/proc/self/mountinfo")
     assert str(made.files.directory) in (proc / "mountinfo").read_text()
+    mounted = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
+    for name in ("base", "kernel", "initramfs"):
+        path = str(made._host.settings.images_dir / name)
+        assert ["ro" in words[5].split(",") for words in mounted if words[4].endswith(path)] == [True]
     assert str(made.files.directory) not in await anyio.Path(mounts).read_text()
     assert list((made.files.directory / jail.BASE).iterdir()) == []
     os.kill(made._process.identity.pid, signal.SIGKILL)
