@@ -81,6 +81,8 @@ class Creating(Backend):
         spec = admission.admit(request, self.settings, host, caller.owner)
         wanted = led(attachments.wanted(request), caller.owner)
         spec = msgspec.structs.replace(spec, image=await self._owned_images.meant(spec.image, caller))
+        if engine.images_elsewhere:
+            await self._owned_images.check_elsewhere(spec.image, caller)
         uses = secret_uses.checked(request.secrets or ())
         env = secret_uses.without(await self._images.environment(spec.image), uses) | spec.env
         spec = msgspec.structs.replace(spec, env=env, volumes=wanted.volumes)

@@ -16,7 +16,7 @@ import msgspec
 from bhatti.daemon.builds import RecordedImages
 from bhatti.daemon.owned_volumes import owner_of, prefix_of
 from bhatti.errors import BhattiError, Forbidden, NotFound
-from bhatti.images.oci.reference import Reference
+from bhatti.images.oci.reference import Reference, parse_reference
 from bhatti.images.store import checked_image_name
 from bhatti.model.user import Caller
 from bhatti.operations import types
@@ -65,6 +65,15 @@ class OwnedImages:
         own = prefix_of(caller.owner) + name
         return own if await self._images.has(own) else name
 
+    async def check_elsewhere(self, found: str, caller: Caller) -> None:
+        """Raise `Forbidden` (code `registry-not-allowed`) unless an engine may look for an image that the store does
+        not have: for a user, in the registries that they may pull from. What else the host has is not theirs.
+
+        Raises `InvalidRequest` (code `bad-reference`).
+        """
+        if not caller.admin and not await self._images.has(found):
+            self._check_registry(parse_reference(found))
+
     async def removable(self, name: str, caller: Caller) -> str:
         """Return what the store calls an image that `caller` may remove; raises `NotFound`, `Forbidden`."""
         found = await self.meant(name, caller)
@@ -83,6 +92,10 @@ class OwnedImages:
         chosen = checked_image_name(name or reference.suggested_name)
         if caller.admin:
             return chosen
+        self._check_registry(reference)
+        return checked_image_name(prefix_of(caller.owner) + chosen)
+
+    def _check_registry(self, reference: Reference) -> None:
         if reference.registry.lower() not in self._registries:
             allowed = ", ".join(sorted(self._registries)) or "no registry"
             raise Forbidden(
@@ -90,7 +103,6 @@ class OwnedImages:
                 hint="have the administrator pull it, or add the registry to the setting `user_registries`",
                 code="registry-not-allowed",
             )
-        return checked_image_name(prefix_of(caller.owner) + chosen)
 
     @contextlib.asynccontextmanager
     async def place(self, name: str) -> AsyncIterator[None]:

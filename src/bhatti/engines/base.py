@@ -131,6 +131,9 @@ class Engine(abc.ABC):
 
     name: str
 
+    images_elsewhere = False
+    """Whether it looks for images that the store does not have in places of its own, such as registries."""
+
     @classmethod
     def examine(cls, settings: Any) -> list[Finding]:  # noqa: ANN401  # each engine has settings of its own
         """Return what this engine finds on this host, good and bad, without changing anything. Blocks for a moment."""

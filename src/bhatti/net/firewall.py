@@ -20,6 +20,10 @@ NFT_TIMEOUT_S = 10.0
 TAPS = '"bht*"'
 """All taps of ours (`instance.tap_name`). On a bridge a packet comes from the bridge, not from its port."""
 
+LINK_LOCAL = "169.254.0.0/16"
+"""Where clouds tell a machine its own credentials (169.254.169.254 with Amazon, Google and Azure): the host's, and none
+of its guests'. The name server of some is there as well, and may be asked."""
+
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -50,6 +54,8 @@ def render(table: str, networks: Sequence[GuestNetwork]) -> str:
             f"iifname {bridge} oifname {bridge} accept",
             f"iifname {bridge} ip saddr != {network.subnet} drop",
             f"iifname {bridge} meta nfproto ipv6 drop",
+            f"iifname {bridge} ip daddr {LINK_LOCAL} meta l4proto {{ tcp, udp }} th dport != 53 drop",
+            f"iifname {bridge} ip daddr {LINK_LOCAL} meta l4proto != {{ tcp, udp }} drop",
             *(f'iifname {bridge} oifname "{other.bridge}" drop' for other in networks if other is not network),
             f"oifname {bridge} ct state established,related accept",
             f"oifname {bridge} drop",

@@ -40,6 +40,7 @@ class DockerEngine(Engine):
     """All containers of one state directory. Entered and left in the same task."""
 
     name = "docker"
+    images_elsewhere = True
 
     def __init__(self, settings: DockerSettings) -> None:
         self.settings = settings
@@ -317,7 +318,8 @@ class DockerEngine(Engine):
         for container in await self._host.api.containers(f"{LABEL_INSTANCE}={self._host.instance}"):
             if (container.labels or {}).get(LABEL_HOME, "") not in known:
                 log.warning("removed container %s, a sandbox that nobody knows", container.id[:12])
-                await self._host.api.remove_container(container.id)
+                with told(log, f"container {container.id[:12]} could not be removed"):
+                    await self._host.api.remove_container(container.id)
 
     async def _follow_events(self, tasks: TaskGroup) -> None:
         """Hear what happens to our containers, for as long as the engine is open."""

@@ -16,6 +16,7 @@ from bhatti.images.artefacts import Artefact, ArtefactStore, Progress, input_key
 from bhatti.images.base_image import make_tree_image
 from bhatti.images.image_config import FILE_NAME
 from bhatti.images.oci.source import ImageSource, ResolvedImage
+from bhatti.images.oci.streams import too_large
 from bhatti.images.oci.unpack import Limits, unpack
 
 KIND = "root"
@@ -40,6 +41,9 @@ def imported_root(
         files: Sequence[BinaryIO] | None = None
         if _find(artefacts, image) is None:
             check_privileges()
+            # Before anything is fetched: what is larger than that while it is packed, the disk need not hold first.
+            if sum(layer.size_bytes for layer in image.layers) > limits.max_bytes:
+                raise too_large(image.origin, limits.max_bytes)
             files = source.fetch(image, progress)
         with artefacts.locked(progress) as lock:
             root = _find(artefacts, image)

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import anyio
 import pytest
-from tests.engines.local import PROGRAMS
+from tests.engines.local import PROGRAMS, LocalEngine
 from tests.serving import Served
 from tests.serving import serving as daemon_in
 from tests.unit.bhatti.daemon.test_builds import WithParts
@@ -94,6 +94,27 @@ async def test_any_number_of_pulls_at_once_stay_within_the_cap(house: House) -> 
             assert response.status == 200
         assert (await house.pull(http, "another"))[0] == 200
         assert (await house.pull(http, "one-more"))[1]["code"] == "image-limit"
+
+
+async def test_an_engine_that_finds_images_itself_finds_for_users_none_that_they_could_not_pull(
+    house: House, layout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalEngine, "images_elsewhere", True)
+    await house.give("shared", layout)
+    key = await house.served.user("anna")
+    async with house.served.caller(key) as http:
+        for image, status, code in (
+            ("internal.example/team/app", 403, "registry-not-allowed"),
+            ("of-the-hosts-own-docker", 403, "registry-not-allowed"),
+            ("Not An Image", 400, "bad-reference"),
+            # What they may have, the engine is asked for; that of the tests has neither.
+            (f"{house.registry}/app:v1", 404, "image-not-found"),
+            ("shared", 404, "image-not-found"),
+        ):
+            async with http.post("/sandboxes", json={"image": image}) as response:
+                assert (response.status, (await response.json())["code"]) == (status, code)
+    async with house.served.http.post("/sandboxes", json={"image": "of-the-hosts-own-docker"}) as response:
+        assert (await response.json())["code"] == "image-not-found"
 
 
 async def test_each_has_images_of_their_own_and_everybody_those_of_the_administrator(

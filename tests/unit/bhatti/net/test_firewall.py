@@ -1,7 +1,14 @@
+import contextlib
+import os
+import socket
 import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv4Network
 
 import pytest
+from tests.unit.bhatti.net.conftest import CLONE_NEWNET, setns, unshare
 
 from bhatti.errors import EngineFailure, MissingDependency
 from bhatti.net import firewall
@@ -72,6 +79,75 @@ def test_a_tap_in_quarantine_answers_the_host_and_reaches_nobody() -> None:
         'oifname "bht*" drop',
     ):
         assert rule in script
+
+
+@contextmanager
+def neighbour(interface: str, host: str, address: str) -> Iterator[int]:
+    """Make a network namespace that is joined to this one by `interface`, and yield it; it routes everything here."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    unshare(CLONE_NEWNET)
+    other = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        setns(home, CLONE_NEWNET)
+        ip(f"link add {interface} type veth peer name eth0 netns /proc/{os.getpid()}/fd/{other}")
+        ip(f"address add {host}/24 dev {interface}")
+        ip(f"link set {interface} up")
+        with inside(other):
+            for command in ("link set lo up", f"address add {address}/24 dev eth0", "link set eth0 up"):
+                ip(command)
+            ip(f"route add default via {host}")
+            wait_until_up("eth0")
+        wait_until_up(interface)
+        yield other
+    finally:
+        os.close(other)
+        os.close(home)
+
+
+@contextmanager
+def inside(namespace: int) -> Iterator[None]:
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    setns(namespace, CLONE_NEWNET)
+    try:
+        yield
+    finally:
+        setns(home, CLONE_NEWNET)
+        os.close(home)
+
+
+def ip(command: str) -> None:
+    subprocess.run(["ip", *command.split()], check=True)
+
+
+def wait_until_up(interface: str) -> None:
+    """Wait until packets pass: the kernel opens an interface a moment after it is told to, and drops them before."""
+    deadline = time.monotonic() + 60
+    show = ["ip", "-oneline", "link", "show", interface]
+    while " state UP " not in subprocess.run(show, check=True, capture_output=True, text=True).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_guests_ask_the_name_server_of_a_cloud_and_nothing_else_of_it() -> None:
+    cloud = "169.254.169.254"
+    guests = GuestNetwork("guests0", IPv4Network("10.9.8.0/24"))
+    with (
+        neighbour("guests0", "10.9.8.1", "10.9.8.2") as guest,
+        neighbour("outside0", "10.7.7.1", "10.7.7.2") as outside,
+        contextlib.ExitStack() as opened,
+    ):
+        firewall.enable_forwarding()
+        firewall.replace_table("bhatti_test", [guests])
+        ip(f"route add {cloud} via 10.7.7.2")
+        with inside(outside):
+            ip(f"address add {cloud}/32 dev lo")
+            for port in (53, 80):
+                opened.enter_context(socket.create_server((cloud, port)))
+        with inside(guest):
+            socket.create_connection((cloud, 53), timeout=60).close()
+            with pytest.raises(TimeoutError):
+                socket.create_connection((cloud, 80), timeout=0.5)
 
 
 @pytest.mark.usefixtures("namespace")

@@ -23,7 +23,7 @@ from tests.unit.bhatti.images.oci.making import (
 )
 from tests.unit.bhatti.images.oci.serving import FakeRegistry, Respond, Server
 
-from bhatti.errors import BhattiError, InvalidRequest, MissingDependency, OutOfSpace
+from bhatti.errors import BhattiError, InvalidRequest, LimitExceeded, MissingDependency, OutOfSpace
 from bhatti.images.artefacts import silent
 from bhatti.images.image_config import ImageConfig, read_image_config
 from bhatti.images.oci.pull import RegistrySource
@@ -166,6 +166,18 @@ def test_of_an_image_that_is_refused_nothing_is_left(
         store.import_image(RegistrySource(reference), limits=Limits(max_bytes=1 << 20))
     assert caught.value.code == code
     assert store.list() == []
+    assert nothing_left(store)
+
+
+def test_what_is_too_large_while_it_is_packed_is_not_fetched(store: ImageStore, serve: Serve) -> None:
+    fake = FakeRegistry()
+    made = make_image([archive([file("noise", os.urandom(2 << 20))])])
+    fake.add(made, "v1")
+    server = serve(fake)
+    with pytest.raises(LimitExceeded) as caught:
+        store.import_image(RegistrySource(parse_reference(f"{server.host}/app:v1")), limits=Limits(max_bytes=1 << 20))
+    assert caught.value.code == "image-too-large"
+    assert not any(made.layers[0].digest in path for path in server.paths())
     assert nothing_left(store)
 
 
