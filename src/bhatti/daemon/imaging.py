@@ -9,7 +9,7 @@ from bhatti.daemon.owned_images import OwnedImages
 from bhatti.daemon.owned_volumes import in_words_of
 from bhatti.daemon.tasks import Job, Tasks, Work, answer
 from bhatti.engines.base import Engine
-from bhatti.errors import InvalidRequest
+from bhatti.errors import Forbidden, InvalidRequest
 from bhatti.images.oci.reference import parse_reference
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
@@ -42,7 +42,13 @@ class Imaging(Backend):
             raise InvalidRequest(
                 f"{len(wanted)} things to begin", hint="give one of build, import and pull", code="invalid-field"
             )
-        return answer(await self.tasks.begin(*self._work(wanted[0]), owner=caller.owner))
+        if request.pull is None and not caller.admin:
+            raise Forbidden(
+                "images are built and imported by the administrator", hint="begin a `pull` of an image of a registry"
+            )
+        with in_words_of(caller.owner):
+            work = self._work(wanted[0], caller)
+        return answer(await self.tasks.begin(*work, owner=caller.owner))
 
     async def images(self, caller: Caller = ADMIN) -> list[types.Image]:
         """See `Backend`."""
@@ -79,8 +85,10 @@ class Imaging(Backend):
             making = builds.pulling(request, name, own_credentials=caller.admin)
 
         async def work(job: Job) -> types.Image:
-            async with self._owned_images.place(name):
-                made = await self._images.make_recorded(event, making, job.step, job.check)
+            # The words of its failure are kept with the task, and its owner reads them there.
+            with in_words_of(caller.owner):
+                async with self._owned_images.place(name):
+                    made = await self._images.make_recorded(event, making, job.step, job.check)
             return self._owned_images.told(made, caller)
 
         return kind, subject, work

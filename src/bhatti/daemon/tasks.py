@@ -13,7 +13,7 @@ import anyio
 import msgspec
 
 from bhatti.daemon.orders import Orders, stopping
-from bhatti.errors import BhattiError, Conflict, NotFound
+from bhatti.errors import BhattiError, Conflict, LimitExceeded, NotFound
 from bhatti.model.task import TaskStatus
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
@@ -23,6 +23,9 @@ from bhatti.store.sandboxes import now
 from bhatti.store.tasks import KEPT, TaskJournal, TaskRecord
 
 log = logging.getLogger(__name__)
+
+OF_ONE_USER = 8
+"""Tasks of a user that may run at once: nobody waits for them, so that their number is bounded by nothing else."""
 
 
 class Job:
@@ -100,10 +103,19 @@ class Tasks(TaskBackend):
     async def begin(
         self, kind: str, subject: str, work: Work, *, owner: str = "", on_progress: BuildCallback | None = None
     ) -> Job:
-        """Begin a task, and return when it is written down. When cancelled, it has begun all the same."""
+        """Begin a task, and return when it is written down. When cancelled, it has begun all the same.
+
+        Raises `LimitExceeded` (code `task-limit`) for a user of whom enough are under way.
+        """
         journal = self._journal
         if journal is None or self._ended:
             raise stopping()
+        if owner and sum(job.record.owner == owner and not job.over for job in self._jobs.values()) >= OF_ONE_USER:
+            raise LimitExceeded(
+                f"{OF_ONE_USER} tasks of yours are under way",
+                hint="wait for one to end, or cancel it",
+                code="task-limit",
+            )
         record = TaskRecord(id=f"task_{secrets.token_hex(6)}", kind=kind, subject=subject, owner=owner, begun_at=now())
         job = Job(record, on_progress)
         self._forget_old()

@@ -1,19 +1,18 @@
 """Long work."""
 
-from bhatti.errors import Conflict, NotFound, Unavailable
+from bhatti.errors import Conflict, Forbidden, LimitExceeded, NotFound, Unavailable
 from bhatti.operations import types
-from bhatti.operations.operation import Operation, Scope, Streams
+from bhatti.operations.operation import Operation, Streams
 
 TASK_START: Operation[types.TaskStart, types.Task] = Operation(
     name="task.start",
     method="POST",
     path="/tasks",
-    summary="Begin to make an image, and answer at once; what the calls for images begin are tasks too.",
+    summary="Begin to make an image (users: pull one), and answer at once; what calls for images begin are tasks too.",
     request=types.TaskStart,
     result=types.Task,
     status=202,
-    errors=(Unavailable,),
-    scope=Scope.ADMIN,
+    errors=(Forbidden, LimitExceeded, Unavailable),
 )
 TASK_LIST: Operation[None, list[types.Task]] = Operation(
     name="task.list",

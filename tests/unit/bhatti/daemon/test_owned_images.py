@@ -231,3 +231,31 @@ async def test_a_user_pulls_without_the_credentials_of_the_daemon(
                 status, refused = await house.pull(http)
                 assert refused["code"] == "registry-denied", (status, refused)
             assert (await house.pull(served.http))[0] == 200
+
+
+async def test_a_user_need_not_wait_for_a_pull(house: House) -> None:
+    async with house.served.caller(await house.served.user("anna", max_images=1)) as http:
+        request = {"pull": {"reference": f"{house.registry}/app:v1"}}
+        async with http.post("/tasks", json=request) as response:
+            begun = await response.json()
+            assert (response.status, begun["kind"]) == (202, "image-pull")
+        async with http.get(f"/tasks/{begun['id']}/wait") as response:
+            assert ((await response.json())["status"], (await response.json())["image"]) == ("done", "app-v1")
+        assert await house.seen(http) == ["app-v1"]
+        others: list[dict[str, dict[str, str]]] = [
+            {"build": {}},
+            {"import": {"source": "oci:/x"}},
+            {"pull": {"reference": "elsewhere.test/app"}},
+        ]
+        for other in others:
+            async with http.post("/tasks", json=other) as response:
+                assert response.status == 403
+        request["pull"]["name"] = "another"
+        async with http.post("/tasks", json=request) as response:
+            begun = await response.json()
+        async with http.get(f"/tasks/{begun['id']}/wait") as response:
+            failed = await response.json()
+            assert (failed["status"], failed["error"]["code"]) == ("failed", "image-limit")
+            assert "usr_" not in failed["error"]["error"]
+    async with house.served.caller(await house.served.user("bert")) as http, http.get("/tasks") as response:
+        assert await response.json() == []

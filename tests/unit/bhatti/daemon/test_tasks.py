@@ -9,7 +9,7 @@ from tests.unit.bhatti.daemon.test_builds import BASE
 
 from bhatti.daemon.builds import answer as told
 from bhatti.daemon.tasks import Job, Tasks
-from bhatti.errors import Conflict, NotFound, OutOfSpace, Unavailable
+from bhatti.errors import Conflict, LimitExceeded, NotFound, OutOfSpace, Unavailable
 from bhatti.model.task import TaskStatus
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
@@ -181,3 +181,17 @@ async def test_those_of_yesterday_are_forgotten(served: Served, steps: Steps) ->
     assert [task.id for task in tasks.list()] == [second.record.id]
     await steps.let(IMAGE)
     await ended(tasks, second.record.id)
+
+
+async def test_a_user_has_so_many_at_once(served: Served, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bhatti.daemon.tasks.OF_ONE_USER", 1)
+    tasks = served.service.tasks
+    first = await tasks.begin("image-pull", "app", steps, owner="usr_00000001")
+    with pytest.raises(LimitExceeded) as caught:
+        await tasks.begin("image-pull", "app", steps, owner="usr_00000001")
+    assert caught.value.code == "task-limit"
+    await steps.let(IMAGE)
+    await ended(tasks, first.record.id)
+    await steps.let(IMAGE)
+    second = await tasks.begin("image-pull", "app", steps, owner="usr_00000001")
+    assert (await ended(tasks, second.record.id)).status is TaskStatus.DONE
