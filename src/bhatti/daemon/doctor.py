@@ -110,10 +110,12 @@ def _images(settings: Settings) -> Check:
 
 
 def _store(settings: Settings) -> Check:
-    if not settings.database.exists():
-        return Check(name="store", status="ok", detail=f"{settings.database}: not there yet")
     try:
+        if not settings.database.exists():
+            return Check(name="store", status="ok", detail=f"{settings.database}: not there yet")
         examined(settings.database)
+    except OSError as err:
+        return Check(name="store", status="warning", detail=f"{settings.database}: {err.strerror}", hint="ask as root")
     except CorruptData as err:
         return Check(name="store", status="failed", detail=err.message, hint=err.hint)
     except BhattiError as err:

@@ -87,3 +87,9 @@ def test_a_store_that_is_damaged_is_told(settings: Settings) -> None:
     settings.database.unlink()
     settings.database.mkdir()
     assert check(settings, "store").status == "warning"
+
+
+def test_a_store_that_cannot_be_looked_at_is_no_damage(directory: Path) -> None:
+    deep = settings_in(directory / ("x" * 300))  # longer than a name may be: not even its absence can be seen
+    found = doctor._store(deep)
+    assert (found.status, found.hint) == ("warning", "ask as root")
