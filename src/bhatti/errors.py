@@ -52,6 +52,8 @@ class BhattiError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        if hint is not None:
+            self.add_note(f"hint: {hint}")  # which a traceback shows, in programs that use the SDK
         if code is not None:
             self.code = code
 

@@ -65,7 +65,7 @@ class Commands:
                 env,
                 file_actions,
                 terminal=terminal,
-                cwd=request.cwd or self._folder(),
+                cwd=self._folder(request.cwd),
                 credentials=credentials,
             )
         except BaseException:
@@ -115,10 +115,13 @@ class Commands:
         credentials = self._account(request.user)[0] if request.user else self._credentials
         return None if credentials is None else (credentials.uid, credentials.gid)
 
-    def _folder(self) -> str | None:
-        # The workspace may have been removed by a command; the next one must still be able to start.
+    def _folder(self, wanted: str) -> str | None:
+        """Return where a command starts; what is `wanted` may be relative to where those start that want nothing."""
         folder = self._config.cwd
-        return folder if folder is None or os.path.isdir(folder) else "/"
+        if folder is None or wanted:
+            return os.path.join(folder or "", wanted) or None
+        # The workspace may have been removed by a command; the next one must still be able to start.
+        return folder if os.path.isdir(folder) else "/"
 
     def _account(self, name: str) -> tuple[Credentials | None, str]:
         """Return credentials (None: the agent's own) and home of an account of the guest."""

@@ -1,8 +1,12 @@
 """What docs/sdk.md and examples/ show works, and what they begin with costs little."""
 
+import contextlib
+import random
 import re
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +23,24 @@ def served() -> Iterator[Daemon]:
         yield found
 
 
-def python(served: Daemon, directory: Path, *arguments: str) -> str:
+def python(served: Daemon, directory: Path, *arguments: str, code: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, *arguments],
-        env={**served.env, "BHATTI_URL": str(served.endpoint)},
-        cwd=directory,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, *arguments], env=env(served), cwd=directory, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done.stdout
+
+
+def env(served: Daemon) -> dict[str, str]:
+    return {**served.env, "BHATTI_URL": str(served.endpoint)}
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on, and that the kernel gives to nobody by itself."""
+    while True:
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.bind(("127.0.0.1", random.randrange(20_000, 30_000)))
+            return int(tried.getsockname()[1])
 
 
 def test_the_page_does_what_it_says(served: Daemon, tmp_path: Path) -> None:
@@ -44,6 +55,54 @@ def test_the_example_of_forks_finds_the_fix(served: Daemon, tmp_path: Path, name
     said = python(served, tmp_path, str(ROOT / "examples" / name))
     assert said.splitlines() == ["n + 4: fails", "n * n / 2: fails", "n * 2: works"]
     assert served.out("ls", "--json").strip() == b"[]"
+
+
+def test_the_example_of_an_agent_writes_until_the_tests_pass(served: Daemon, tmp_path: Path) -> None:
+    said = python(served, tmp_path, str(ROOT / "examples" / "agent_loop.py"))
+    verdicts = ["draft 1: FAILED (failures=3)", "draft 2: FAILED (failures=2)", "draft 3: OK"]
+    assert said.splitlines() == [*verdicts, "MMXXVI"]
+    assert served.out("ls", "--json").strip() == b"[]"
+
+
+TEST_FILE = "import unittest\n\nclass T(unittest.TestCase):\n    def test(self):\n        assert {}\n"
+
+
+def test_the_example_of_shards_runs_every_test_and_tells_which_fail(served: Daemon, tmp_path: Path) -> None:
+    files = [f"test_{name}.py" for name in "abcde"]
+    for file in files:
+        (tmp_path / file).write_text(TEST_FILE.format(file != "test_d.py"))
+    example = str(ROOT / "examples" / "shards.py")
+    said = python(served, tmp_path, example, str(tmp_path), "3", code=1)
+    for line in ("FAILED: test_a.py test_d.py", "passed: test_b.py test_e.py", "passed: test_c.py"):
+        assert line in said.splitlines()
+    assert said.endswith("2 of 3 shards passed\n")
+    assert "test_d.py" in said.partition("Traceback")[2]
+    (tmp_path / "test_d.py").unlink()
+    assert python(served, tmp_path, example, str(tmp_path)).endswith("4 of 4 shards passed\n")
+    assert served.out("ls", "--json").strip() == b"[]"
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+def test_the_example_of_a_preview_shows_a_directory(served: Daemon, tmp_path: Path, gateway: bool) -> None:
+    (tmp_path / "index.html").write_text("<h1>a page</h1>")
+    with contextlib.ExitStack() as until_the_end:
+        host = served if gateway else until_the_end.enter_context(daemon())
+        port = str(free_port())
+        preview = subprocess.Popen(
+            [sys.executable, ROOT / "examples" / "web_preview.py", tmp_path, port],
+            env=env(host),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert preview.stdout is not None
+        url = preview.stdout.readline().strip()
+        assert ("/p/" in url) == gateway
+        with urllib.request.urlopen(url, timeout=60) as page:
+            assert page.read() == b"<h1>a page</h1>"
+        preview.communicate("\n")
+        assert preview.returncode == 0
+        assert host.out("ls", "--json").strip() == b"[]"
 
 
 MODULES = {"Sandbox": 160, "AsyncSandbox": 230, "Sandbox, AsyncSandbox": 230}

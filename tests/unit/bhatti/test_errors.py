@@ -1,4 +1,5 @@
 import re
+import traceback
 
 import msgspec
 import pytest
@@ -68,3 +69,8 @@ def test_busy_is_a_conflict_that_can_be_told_apart() -> None:
 
 def test_absent_parts_are_absent_from_the_body() -> None:
     assert msgspec.json.encode(EngineFailure("died").body()) == b'{"error":"died","code":"engine-failure"}'
+
+
+def test_a_traceback_shows_the_hint() -> None:
+    shown = traceback.format_exception_only(NotFound("there is no 'x'", hint="look for it"))
+    assert "".join(shown).endswith("there is no 'x'\nhint: look for it\n")

@@ -38,6 +38,14 @@ def test_commands_are_listed_while_they_run(serving: Serving, client: Client) ->
     assert not serving.agent.commands.running
 
 
+def test_a_relative_working_directory_begins_at_the_usual_one(serving: Serving, client: Client) -> None:
+    serving.agent.configure(AgentConfig(cwd="/usr"))
+    client.send(FrameType.EXEC_REQ, argv=["pwd"], cwd="share")
+    assert client.output()[0] == b"/usr/share\n"
+    client.send(FrameType.EXEC_REQ, argv=["pwd"], cwd="/etc")
+    assert client.output()[0] == b"/etc\n"
+
+
 def test_a_working_directory_that_is_gone_does_not_stop_anybody(serving: Serving, client: Client) -> None:
     serving.agent.configure(AgentConfig(cwd="/nonexistent/workspace"))
     client.send(FrameType.EXEC_REQ, argv=["pwd"])
