@@ -62,16 +62,24 @@ class PrivateDocker:
         )  # fmt: skip
         assert process.stderr is not None
         log = (self.directory / "dockerd.log").open("ab")
-        for line in process.stderr:
-            log.write(line)
-            if b"API listen on" in line:
-                break
-        else:
+        try:
+            for line in process.stderr:
+                log.write(line)
+                if b"API listen on" in line:
+                    break
+            else:
+                log.flush()
+                said = (self.directory / "dockerd.log").read_text()[-2000:]
+                raise AssertionError(f"dockerd ended at its start: {said}")
+            # Its pipe must not fill up.
+            self._drain = threading.Thread(target=_drain, args=(process.stderr, log))
+            self._drain.start()
+        except BaseException:
+            # It may be alive: whoever waited for it has lost patience, or was told to end.
+            process.kill()
+            process.communicate()  # until its containerd, which dies with it and holds the pipe too, is gone
             log.close()
-            raise AssertionError(f"dockerd ended at its start: {(self.directory / 'dockerd.log').read_text()[-2000:]}")
-        # Its pipe must not fill up.
-        self._drain = threading.Thread(target=_drain, args=(process.stderr, log))
-        self._drain.start()
+            raise
         self._process = process
 
     def _rooted(self) -> list[str | Path]:
@@ -103,17 +111,26 @@ class PrivateDocker:
 
     def close(self) -> None:
         """End it and remove all it had. What a test left in it is removed too, and is an error."""
-        if self._process is None:
-            self.start()  # only a dockerd can take its bridges away
-        left = self._clear()
-        self.end()
-        for mount in self.mounts():
-            left.append(mount)
+        left = []
+        try:
+            if self._process is None:
+                self.start()  # only a dockerd can take its bridges away
+            left += self._clear()
+        finally:
+            left += self.remove()
+        assert left == [], "left by a test or by Docker"
+
+    def remove(self) -> list[str]:
+        """End it, if it runs, and remove its directory; return what was still mounted there."""
+        if self._process is not None:
+            self.end()
+        mounts = self.mounts()
+        for mount in reversed(mounts):  # what is mounted in others comes after them
             subprocess.run(["umount", mount], check=True)
         for group in self.groups():
             group.rmdir()
         shutil.rmtree(self.directory)
-        assert left == [], "left by a test or by Docker"
+        return mounts
 
     def _clear(self) -> list[str]:
         """Remove all containers, networks and volumes; return what they were."""
@@ -201,7 +218,7 @@ def private_docker(*, data: Path | None = None) -> Iterator[PrivateDocker]:
     try:
         docker.start()
     except BaseException:
-        shutil.rmtree(directory)
+        docker.remove()
         raise
     try:
         yield docker
