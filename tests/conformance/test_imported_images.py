@@ -8,6 +8,9 @@ from tests.conformance.conftest import Create
 from tests.conformance.guests import distroless_image, musl_image
 from tests.unit.bhatti.images.oci.making import write_layout
 
+from bhatti.engines.base import Engine
+from bhatti.engines.docker.engine import DockerEngine
+from bhatti.engines.docker.images import LABEL_DIGEST
 from bhatti.errors import GuestFailure
 from bhatti.images.artefacts import silent
 from bhatti.images.oci.sources import open_source
@@ -89,3 +92,18 @@ async def test_the_image_itself_is_not_changed_by_its_sandboxes(create: Create, 
     assert result.stdout.startswith(b"ID=like-alpine")
     # The agent of the first has lost nothing with the programs that are gone.
     assert await first.link.read_file("/etc/os-release") == b"changed\n"
+
+
+async def test_an_image_that_somebody_removed_from_docker_is_put_there_again(
+    engine: Engine, create: Create, distroless: str
+) -> None:
+    if not isinstance(engine, DockerEngine):
+        pytest.skip("only Docker keeps images of its own")
+    first = await create("first", image=distroless)
+    await engine.destroy(first.spec.id)
+    found = await engine.host.images.find(distroless)
+    await engine.host.api.remove_image(found.id)  # as `docker system prune --all` would
+    again = await create("again", image=distroless)
+    assert (await again.link.exec(["/app"])).exit_code == 7
+    digest = found.boot.digests["base"]
+    assert found.id not in [image.id for image in await engine.host.api.images(f"{LABEL_DIGEST}={digest}")]

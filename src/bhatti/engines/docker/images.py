@@ -59,6 +59,11 @@ class DockerImages:
             return await self._foreign(name)
         return FoundImage(await self.imported(boot), {}, boot)
 
+    async def again(self, name: str) -> FoundImage:
+        """Return what `find` does for `name`, after Docker has said that it does not have the image of last time."""
+        self.forget()
+        return await self.find(name)
+
     async def imported(self, boot: BootFiles) -> str:
         """Return Docker's id of one of our own images, imported if Docker does not have it.
 

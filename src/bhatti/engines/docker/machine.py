@@ -260,7 +260,12 @@ class DockerMachine:
         network, host = await self._host.network.ensure(self.spec.owner), self._host
         around = Surroundings(agent, self._home, network, volumes, host.instance)
         config = container_config(host.settings, self.spec, image.id, host.runtime, around)
-        self.record = msgspec.structs.replace(self.record, container=await self._docker.create(config))
+        try:
+            container = await self._docker.create(config)
+        except NotFound:  # of the image: it was there at the last look, and somebody has removed it (`system prune`)
+            config = msgspec.structs.replace(config, image=(await host.images.again(self.spec.image)).id)
+            container = await self._docker.create(config)
+        self.record = msgspec.structs.replace(self.record, container=container)
         stages.begin("start")
         await self._start(stages, self._launch)
 

@@ -57,6 +57,18 @@ async def test_an_image_of_ours_is_imported_once(images: DockerImages, api: Dock
 
 
 @pytest.mark.usefixtures("swept")
+async def test_one_that_was_removed_from_docker_is_imported_again_after_it_was_missed(
+    images: DockerImages, api: DockerApi, small: BootFiles
+) -> None:
+    first = await images.imported(small)
+    await api.remove_image(first)
+    found = await images.again(TINY)  # whatever was missed: nothing is taken for granted any more
+    assert found.id == (await api.image(TINY)).id
+    second = await images.imported(small)
+    assert [image.id for image in await api.images(f"{LABEL_DIGEST}={DIGEST}")] == [second]
+
+
+@pytest.mark.usefixtures("swept")
 async def test_many_at_once_import_it_once(images: DockerImages, api: DockerApi, small: BootFiles) -> None:
     found: list[str] = []
 
