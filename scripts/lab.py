@@ -36,7 +36,7 @@ from bhatti import paths
 NAME = "lab"
 PACKAGES = (
     "busybox-static", "e2fsprogs", "iproute2", "iputils-ping", "kmod", "musl-dev", "nftables", "procps", "python3",
-    "qemu-system-x86", "tcc",
+    "qemu-system-x86", "tcc", "zstd",
 )  # fmt: skip
 """What the engine and its tests need."""
 
