@@ -57,7 +57,7 @@ chroot "$1" sh -euc "
 
 CPUS, MEMORY_MB, DISK_MB = 2, 6144, 16384
 
-DEVICES = "rm -f /lab/kept; modprobe -a kvm-amd tun"
+DEVICES = "rm -f /lab/kept; modprobe -a kvm-amd tun; chmod 666 /dev/kvm"
 
 KEEP = """
 import fcntl, pathlib, signal, subprocess
