@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,15 @@ pytest_plugins = ["tests.dockerd"]
 
 PATIENCE = "BHATTI_TEST_PATIENCE"
 """By how much the timeouts that tests ask for are multiplied: in the lab, say, where a guest boots for a minute."""
+
+
+def pytest_configure() -> None:
+    """Clean up when told to end, also where a background job of a shell was told to ignore interrupts.
+
+    What the tests start would inherit that, and could not be interrupted either.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
