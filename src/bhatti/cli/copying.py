@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from bhatti.cli import progress
+from bhatti.cli.places import Places
 from bhatti.errors import InvalidRequest, NotFound
 from bhatti.operations import table, types
 from bhatti.sdk.client import Client
@@ -35,9 +36,9 @@ def copied(client: Client, source: str, target: str, *, quiet: bool = False) -> 
     with progress.shown(source, quiet=quiet or not sys.stderr.isatty()) as report:
         meter = _Meter(report)
         if isinstance(there, There) and isinstance(here, str):
-            place = _fetch(client, there, here, meter)
+            place = _fetch(client, _found(client, there, is_source=True), here, meter)
         elif isinstance(there, str) and isinstance(here, There):
-            place = f"{here.sandbox}:{_send(client, there, here, meter)}"
+            place = f"{here.sandbox}:{_send(client, there, _found(client, here), meter)}"
         else:
             raise InvalidRequest(
                 "one of the two must be in a sandbox, and one on this machine",
@@ -45,6 +46,12 @@ def copied(client: Client, source: str, target: str, *, quiet: bool = False) -> 
                 code="bad-path",
             )
     return Copy(source, place, meter.done)
+
+
+def _found(client: Client, there: There, *, is_source: bool = False) -> There:
+    """Return what is meant with an absolute path; `.` as a source is what is in a directory, as with cp."""
+    place = Places(client, there.sandbox).absolute(there.path or ".")
+    return There(there.sandbox, f"{place}/." if is_source and there.path in (".", "./") else place)
 
 
 def is_directory(client: Client, name: str, path: str) -> bool | None:

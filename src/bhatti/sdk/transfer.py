@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from bhatti.errors import BhattiError, Conflict, InvalidRequest, NotFound, OutOfSpace, Unavailable
+from bhatti.errors import BhattiError, Conflict, NotFound, OutOfSpace, Unavailable
 from bhatti.trees.packing import pack
 from bhatti.trees.tar import PIECE_BYTES, Refused
 
@@ -26,14 +26,11 @@ class There(msgspec.Struct, frozen=True):
 def parsed(text: str) -> There | str:
     """Return what an argument of `cp` names: `NAME:PATH` in a sandbox, or a path of this machine.
 
-    A path of this machine that has a colon is written with a slash before it (`./a:b`). Raises `InvalidRequest` (code
-    `bad-path`).
+    The path of `NAME:` is empty. A path of this machine that has a colon is written with a slash before it (`./a:b`).
     """
     name, colon, path = text.partition(":")
     if not colon or "/" in name or name in ("", ".", ".."):
         return text
-    if not path:
-        raise InvalidRequest(f"{text!r} has no path", hint=f"for example {name}:/workspace", code="bad-path")
     return There(name, path)
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from bhatti.cli import output
 from bhatti.cli.answers import answer, listed, removed
+from bhatti.cli.places import Places
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.operations import table, types
 
@@ -21,6 +22,8 @@ HEADINGS = ("MODE", "SIZE", "MODIFIED", "NAME")
 @click.group()
 def file() -> None:
     """Copy, read, write, list, move, remove and watch files of a sandbox.
+
+    Relative paths of a sandbox begin where its commands run: in /workspace, if the image has it.
 
     Example: bhatti file cp src agent-1:/workspace
     """
@@ -41,8 +44,10 @@ def read(name: str, path: str, offset: int, limit: int, max_bytes: int, as_json:
     Example: bhatti file read agent-1 /etc/os-release
     """
     numbers = {"offset": offset, "limit": limit, "max_bytes": max_bytes}
+    caller = client()
+    path = Places(caller, name).absolute(path)
     query = {"path": path, **{key: str(value) for key, value in numbers.items() if value}}
-    response = client().download(table.FILE_READ, query, id=name)
+    response = caller.download(table.FILE_READ, query, id=name)
     if as_json:
         content = response.read().decode(errors="replace")
         size, mode = int(response.head.get("x-file-size", "0")), response.head.get("x-file-mode")
@@ -67,22 +72,25 @@ def write(name: str, path: str, mode: str | None, as_json: bool) -> None:
 
     Example: echo hello | bhatti file write agent-1 /workspace/hello.txt
     """
-    query = {"path": path, **({"mode": mode} if mode else {})}
-    result = client().upload(table.FILE_WRITE, _input(), query, id=name)
+    caller = client()
+    query = {"path": Places(caller, name).absolute(path), **({"mode": mode} if mode else {})}
+    result = caller.upload(table.FILE_WRITE, _input(), query, id=name)
     answer(result, "ok", as_json=as_json)
 
 
 @file.command()
 @click.argument("name")
-@click.argument("path")
+@click.argument("path", default=".")
 @json_option
 @quiet_option
 def ls(name: str, path: str, as_json: bool, quiet: bool) -> None:
-    """List a directory of the sandbox.
+    """List a directory of the sandbox; without PATH, the one in which its commands run.
 
     Example: bhatti file ls agent-1 /workspace
     """
-    response = client().download(table.FILE_READ, {"path": path, "ls": "true"}, id=name)
+    caller = client()
+    query = {"path": Places(caller, name).absolute(path), "ls": "true"}
+    response = caller.download(table.FILE_READ, query, id=name)
     entries = msgspec.json.decode(response.read(), type=list[types.FileEntry])
     listed(entries, HEADINGS, _row, as_json=as_json, names=(lambda one: one.name) if quiet else None)
 
@@ -101,6 +109,7 @@ def _row(entry: types.FileEntry) -> tuple[str, ...]:
 def cp(source: str, target: str, as_json: bool, quiet: bool) -> None:
     """Copy files and directories: NAME:PATH is a path in a sandbox, anything else one of this machine.
 
+    `NAME:` alone is the directory in which its commands run.
     As with cp: into a directory that is there goes the source with its name; with `/.` behind it, what is in it.
     Modes and links stay as they are. `-` is a tar stream on standard input or output. No file has its name before
     all of it is there, and nothing from a sandbox is written outside of the target.
@@ -130,9 +139,10 @@ def rm(name: str, paths: tuple[str, ...], recursive: bool, force: bool, as_json:
     """
     caller = client()
     caller.call(table.SANDBOX_GET, id=name)  # not there is something else than a file that is not there
+    places = Places(caller, name)
 
     def remove(path: str) -> str:
-        query = {"path": path, **({"recursive": "true"} if recursive else {})}
+        query = {"path": places.absolute(path), **({"recursive": "true"} if recursive else {})}
         return caller.ask(table.FILE_REMOVE, query, id=name).status
 
     removed(paths, remove, "deleted", force=force, as_json=as_json, quiet=quiet)
@@ -149,7 +159,9 @@ def mkdir(name: str, path: str, mode: str, as_json: bool, quiet: bool) -> None:
 
     Example: bhatti file mkdir agent-1 /workspace/results
     """
-    done = client().call(table.FILE_MKDIR, types.DirectoryMake(path=path, mode=mode), id=name)
+    caller = client()
+    wanted = types.DirectoryMake(path=Places(caller, name).absolute(path), mode=mode)
+    done = caller.call(table.FILE_MKDIR, wanted, id=name)
     answer(done, "ok", as_json=as_json, quiet=quiet)
 
 
@@ -168,6 +180,8 @@ def mv(name: str, source: str, target: str, as_json: bool, quiet: bool) -> None:
     from bhatti.sdk.transfer import placed
 
     caller = client()
+    places = Places(caller, name)
+    source, target = places.absolute(source), places.absolute(target)
     place = placed(source, target, is_dir=True, target_is_dir=True) if is_directory(caller, name, target) else target
     done = caller.call(table.FILE_MOVE, types.FileMove(source=source, target=place), id=name)
     answer(done, "ok", as_json=as_json, quiet=quiet)
@@ -184,7 +198,9 @@ def stat_(name: str, path: str, as_json: bool) -> None:
     """
     from bhatti.cli.copying import described
 
-    entry = described(client(), name, path)
+    caller = client()
+    path = Places(caller, name).absolute(path)
+    entry = described(caller, name, path)
     if as_json:
         print_json(entry)
         return
@@ -205,10 +221,11 @@ def watch(name: str, path: str, recursive: bool, timeout: str | None, as_json: b
 
     Example: bhatti file watch --recursive --timeout 60 agent-1 /workspace
     """
-    query = {"path": path, **({"recursive": "true"} if recursive else {})}
+    caller = client()
+    query = {"path": Places(caller, name).absolute(path), **({"recursive": "true"} if recursive else {})}
     if timeout is not None:
         query["timeout_sec"] = timeout
-    for event in client().stream(table.FILE_WATCH, None, types.FileEvent, query, id=name):
+    for event in caller.stream(table.FILE_WATCH, None, types.FileEvent, query, id=name):
         if as_json:
             print_json(event)
         elif event.type == "change":

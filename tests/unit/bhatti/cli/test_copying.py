@@ -11,6 +11,7 @@ from tests.daemons import Daemon
 
 from bhatti.cli.copying import copied, described, is_directory
 from bhatti.errors import BhattiError, Conflict, InvalidRequest, NotFound
+from bhatti.operations import table
 
 
 @pytest.fixture
@@ -46,6 +47,22 @@ def test_a_directory_goes_and_comes_back(served: Daemon, here: Path) -> None:
     assert below(here / "back") == sorted([*TREE, "tree", *(f"tree/{name}" for name in TREE)])
     assert (here / "back" / "sub" / "run").stat().st_mode & 0o777 == 0o750
     assert (here / "back" / "link").readlink() == Path("sub/run")
+
+
+def test_relative_paths_of_a_sandbox_begin_where_its_commands_run(served: Daemon, here: Path) -> None:
+    home = Path(served.out("exec", "one", "--", "pwd").decode().strip())
+    with served.client() as client:
+        assert copied(client, f"{here}/here/tree", "one:").target == f"one:{home}/tree"
+        assert copied(client, f"{here}/here/tree/sub/run", "one:tree/ran").target == f"one:{home}/tree/ran"
+        assert below(home / "tree") == sorted([*TREE, "ran"])
+        copied(client, "one:tree/.", f"{here}/back")
+        assert below(here / "back") == sorted([*TREE, "ran"])
+        (here / "all").mkdir()
+        copied(client, "one:.", f"{here}/all")
+        copied(client, "one:", f"{here}/all")
+        client.ask(table.FILE_REMOVE, {"path": f"{home}/tree", "recursive": "true"}, id="one")
+    for copy in (here / "all", here / "all" / home.name):  # what is in it, and itself
+        assert (copy / "tree" / "ran").read_bytes() == b"#!/bin/sh\n"
 
 
 def test_a_file_goes_and_comes_back(served: Daemon, here: Path) -> None:

@@ -95,6 +95,21 @@ def test_files_are_looked_after(bhatti: Bhatti, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_relative_paths_begin_where_commands_run(served: Daemon, bhatti: Bhatti) -> None:
+    home = bhatti("exec", "one", "--", "pwd").out.strip()
+    assert served.out("file", "write", "one", "notes/today", stdin=b"one\n") == b"ok\n"
+    assert bhatti("exec", "one", "--", "cat", "notes/today").out == "one\n"
+    assert bhatti("file", "read", "one", "notes/today", "--json").json()["path"] == f"{home}/notes/today"
+    assert bhatti("file", "stat", "one", "notes").out.split()[:2] == ["path", f"{home}/notes"]
+    assert "notes" in bhatti("file", "ls", "one", "-q").out.splitlines()
+    assert bhatti("file", "ls", "one", "notes", "-q").out == "today\n"
+    assert bhatti("file", "mkdir", "one", "notes/old").out == "ok\n"
+    assert bhatti("file", "mv", "one", "notes/today", "notes/old").out == "ok\n"
+    assert Path(home, "notes", "old", "today").read_text() == "one\n"
+    assert bhatti("file", "watch", "one", "notes", "--timeout", "0.05").err == "watching\n"
+    assert bhatti("file", "rm", "-r", "one", "notes", "--json").json() == {"notes": "deleted"}
+
+
 def test_files_are_copied(bhatti: Bhatti, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     assert bhatti("file", "cp", f"{tmp_path}/file", f"one:{tmp_path}/to").out == f"one:{tmp_path}/to\t5 bytes\n"
