@@ -44,7 +44,7 @@ def test_without_a_daemon_it_is_said_how_to_start_one(nobody: Daemon, arguments:
     assert done.returncode == 69
     assert done.stderr.decode().splitlines() == [
         f"bhatti: no daemon is running at unix://{nobody.directory}/run/bhatti.sock",
-        "hint: start one: bhatti serve",
+        "hint: start one: `bhatti serve`; without one, `bhatti create` and `bhatti run` start it in the background",
     ]
     assert left(nobody) == []
 

@@ -38,9 +38,14 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
 
 
 def _usage(error: click.ClickException, *, as_json: bool) -> int:
+    from bhatti.cli.suggestions import meant  # for those who need it
+
     context = error.ctx if isinstance(error, click.UsageError) else None
-    hint = f"see `{context.command_path} --help`" if context is not None else None
-    _say(error.format_message(), "usage", hint, error.exit_code, as_json=as_json)
+    better = meant(error)
+    hint = better or (f"see `{context.command_path} --help`" if context is not None else None)
+    # click makes suggestions of its own, in the message; ours know the words of other tools as well.
+    message = error.message if better else error.format_message()
+    _say(message, "usage", hint, error.exit_code, as_json=as_json)
     return error.exit_code
 
 

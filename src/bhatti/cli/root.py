@@ -132,7 +132,12 @@ def name_daemon(url: str | None, key: str | None) -> None:
 
 
 def invoke(arguments: list[str]) -> int:
-    """Run the command that the arguments name and return its exit code; errors are raised."""
+    """Run the command that the arguments name and return its exit code; errors are raised.
+
+    `help create` is `create --help`, as with many tools.
+    """
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
         # Not `cli.main`, which has its own mind about broken pipes and interrupts.
         with cli.make_context("bhatti", arguments) as context:

@@ -19,6 +19,9 @@ from bhatti.thermal.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
+CANCELLED = "called off: whoever asked for it has left, or the daemon was stopped"
+"""What is written down of a creation that did not fail."""
+
 
 class Making:
     """Carries out creations. `serving` returns journal and engine, also while the daemon stops."""
@@ -64,7 +67,9 @@ class Making:
 
     async def _undo(self, record: Record, made: bool, why: BaseException) -> None:
         journal, engine = self._serving()
-        reason = str(why) or type(why).__name__
+        # What a cancellation says of itself is about tasks and scopes: words for nobody.
+        cancelled = isinstance(why, anyio.get_cancelled_exc_class())
+        reason = CANCELLED if cancelled else str(why) or type(why).__name__
         log.info("creation undone", extra={"id": record.id, "sandbox": record.name, "why": reason})
         try:
             if made:

@@ -229,7 +229,9 @@ def lost(endpoint: Endpoint, err: Exception) -> Exception:
     if isinstance(err, (ConnectionRefusedError, FileNotFoundError)):
         return Unavailable(
             f"no daemon is running at {endpoint}",
-            hint="start one: bhatti serve",
+            hint="start one: `bhatti serve`; without one, `bhatti create` and `bhatti run` start it in the background"
+            if endpoint.path
+            else "is the address right, and is it what the setting `listen` of the daemon on that machine says?",
             code="daemon-not-running",
         )
     return Unavailable(

@@ -10,10 +10,13 @@ from bhatti.cli import output, progress
 from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.autostart import client_of_running_daemon
 from bhatti.cli.outfits import outfit, outfit_options
+from bhatti.cli.owners import OURS, owners
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.errors import BhattiError, InvalidRequest
 from bhatti.operations import table, types
 from bhatti.sdk.client import Client
+
+HEADINGS = ("ID", "STATUS", "THERMAL", "IP", "IMAGE", "CPUS", "MEMORY", "AGE")
 
 
 @click.command()
@@ -81,19 +84,23 @@ def followed(title: str, events: Iterable[types.CreateEvent], *, quiet: bool) ->
 @json_option
 @quiet_option
 def ls(label: str | None, as_json: bool, quiet: bool) -> None:
-    """List the sandboxes, newest first.
+    """List the sandboxes, newest first. The administrator sees those of all users, and whose they are.
 
     Example: bhatti ls -q --label team=red
     """
+    caller = client()
     query = {} if label is None else {"label": label}
-    found = msgspec.json.decode(client().download(table.SANDBOX_LIST, query).read(), type=list[types.Sandbox])
-    headings = ("NAME", "ID", "STATUS", "THERMAL", "IP", "IMAGE", "CPUS", "MEMORY", "AGE")
-    listed(found, headings, _row, as_json=as_json, names=(lambda sandbox: sandbox.id) if quiet else None)
+    found = msgspec.json.decode(caller.download(table.SANDBOX_LIST, query).read(), type=list[types.Sandbox])
+    whose = None if quiet or as_json else owners(caller, found)
+    headings = ("NAME", *(() if whose is None else ("OWNER",)), *HEADINGS)
+    names = (lambda sandbox: sandbox.id) if quiet else None
+    listed(found, headings, lambda sandbox: _row(sandbox, whose), as_json=as_json, names=names)
 
 
-def _row(sandbox: types.Sandbox) -> tuple[str, ...]:
+def _row(sandbox: types.Sandbox, whose: dict[str, str] | None) -> tuple[str, ...]:
     return (
         sandbox.name,
+        *(() if whose is None else (whose[sandbox.created_by],)),
         sandbox.id,
         sandbox.status,
         sandbox.thermal,
@@ -113,13 +120,16 @@ def inspect(name: str, as_json: bool) -> None:
 
     Example: bhatti inspect agent-1
     """
-    sandbox = client().call(table.SANDBOX_GET, id=name)
+    caller = client()
+    sandbox = caller.call(table.SANDBOX_GET, id=name)
     if as_json:
         print_json(sandbox)
         return
+    whose = owners(caller, [sandbox])
     rows = [
         ("name", sandbox.name),
         ("id", sandbox.id),
+        *(("owner", owner) for owner in (whose or {}).values() if owner != OURS),
         ("status", f"{sandbox.status} ({sandbox.thermal})"),
         ("thermal", sandbox.thermal_reason or "-"),
         ("labels", " ".join(f"{key}={value}" for key, value in sorted(sandbox.labels.items())) or "-"),

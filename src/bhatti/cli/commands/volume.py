@@ -1,17 +1,13 @@
 """`bhatti volume create`, `ls`, `inspect`, `rm`, `resize` and `clone`."""
 
-import re
-
 import click
 
 from bhatti.cli import output
 from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
+from bhatti.cli.sizes import mib
 from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
-
-UNITS = {"": 1, "m": 1, "g": 1 << 10, "t": 1 << 20}
-"""What letters after a size mean, in MiB."""
 
 
 @click.group()
@@ -145,8 +141,7 @@ def _tell(found: types.Volume, done: str, *, as_json: bool, quiet: bool) -> None
 
 def size_mib(text: str) -> int:
     """Return `10G` and the like as MiB; raises `InvalidRequest` (code `bad-size`)."""
-    match = re.fullmatch(r"(\d{1,12})([mgt]?)(?:i?b)?", text.strip().lower())
-    size = int(match[1]) * UNITS[match[2]] if match else 0
+    size = mib(text) or 0
     if not 1 <= size <= 1 << 20:
         raise InvalidRequest(f"{text!r} is not a size from 1M to 1T", hint="for example 512M or 10G", code="bad-size")
     return size

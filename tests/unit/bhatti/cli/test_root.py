@@ -29,6 +29,20 @@ def test_an_unknown_command_is_an_error(bhatti: Bhatti) -> None:
     assert "No such command 'dance'" in done.err
 
 
+def test_another_word_for_a_command_is_answered_with_ours(bhatti: Bhatti) -> None:
+    assert bhatti("lisst").err.endswith("hint: did you mean `bhatti ls`? `bhatti --help` shows all there are\n")
+    assert bhatti("volume", "creat").err == (
+        "bhatti: No such command 'creat'.\n"
+        "hint: did you mean `bhatti volume create`? `bhatti volume --help` shows all there are\n"
+    )
+
+
+def test_help_is_a_word_too(bhatti: Bhatti) -> None:
+    assert bhatti("help").out == bhatti("--help").out
+    assert bhatti("help", "volume", "create").out == bhatti("volume", "create", "--help").out
+    assert bhatti("help", "dance").code == 2
+
+
 def test_the_version_is_told(bhatti: Bhatti) -> None:
     assert re.fullmatch(r"bhatti \d+\.\d+\.\d+\n", bhatti("--version").out)
 

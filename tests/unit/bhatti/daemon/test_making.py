@@ -7,6 +7,7 @@ import pytest
 from tests.serving import Served
 from tests.unit.bhatti.daemon.conftest import NOTHING, create, left
 
+from bhatti.daemon.making import CANCELLED
 from bhatti.errors import (
     BhattiError,
     Busy,
@@ -82,6 +83,7 @@ async def test_a_caller_who_leaves_during_a_creation_leaves_nothing(served: Serv
         await caller
     assert await left(served) == NOTHING
     assert await served.journal.intents() == []
+    assert [(event.kind, event.detail) for event in await served.journal.events()] == [("create-undone", CANCELLED)]
 
 
 async def test_a_sandbox_cannot_be_destroyed_while_it_is_made(served: Served) -> None:

@@ -16,12 +16,12 @@ def name(bhatti: Bhatti) -> Iterator[str]:
 
 
 def test_a_created_sandbox_is_told_by_id_name_and_address(bhatti: Bhatti, name: str) -> None:
-    done = bhatti("create", name, "--cpus", "1", "--memory", "256", "--disk", "100", "-e", "A=b", "--user", "root")
+    done = bhatti("create", name, "--cpus", "1", "--memory", "256", "--disk", "1G", "-e", "A=b", "--user", "root")
     assert done.code == 0
     made, called, address = done.out.rstrip("\n").split("\t")
     assert (called, address) == (name, "127.0.0.1")
     shown = bhatti("inspect", made[:8], "--json").json()
-    assert (shown["id"], shown["memory_mb"], shown["disk_size_mb"]) == (made, 256, 100)
+    assert (shown["id"], shown["memory_mb"], shown["disk_size_mb"]) == (made, 256, 1024)
 
 
 def test_create_answers_with_the_id_alone_or_all_there_is(bhatti: Bhatti, name: str) -> None:
@@ -52,6 +52,7 @@ def test_create_answers_with_the_id_alone_or_all_there_is(bhatti: Bhatti, name: 
         (["two", "--file", "nonsense"], 2, "invalid-request"),
         (["two", "--file", "/no/such:/x"], 2, "bad-file"),
         (["two", "--cpus", "many"], 2, "usage"),
+        (["two", "--memory", "much"], 2, "usage"),
         (["two", "--colour"], 2, "usage"),
     ],
 )

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bhatti import BhattiError, Sandbox
+from bhatti import Sandbox
+from bhatti.errors import NotFound
 from bhatti.sdk.sync.parts import Files, Ports, Sessions
 
 
@@ -34,9 +35,12 @@ def test_one_file_goes_and_comes(sb: Sandbox, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_fetched_leaves_none(sb: Sandbox, tmp_path: Path) -> None:
-    with pytest.raises(BhattiError):
+    with pytest.raises(NotFound, match=r"/nothing: no such file or directory") as caught:
         sb.files.download("nothing", tmp_path / "here")
+    assert caught.value.hint
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(NotFound, match=r"/nothing: no such file or directory"):
+        sb.files.stat("nothing")
 
 
 def test_text_has_an_encoding(sb: Sandbox) -> None:
