@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from bhatti.cli.sizes import Size
+from bhatti.cli.sizes import size
 from bhatti.errors import InvalidRequest
 from bhatti.sdk.client import Client
 from bhatti.sdk.endpoint import Endpoint, find
@@ -37,8 +37,8 @@ def shape_options(command: F) -> F:
         (
             click.option("--image", metavar="NAME", help="The image to boot; the base image if not given."),
             click.option("--cpus", type=int, metavar="N", help="Virtual CPUs."),
-            click.option("--memory", type=Size(), metavar="SIZE", help="Memory in MiB, or with M, G or T behind it."),
-            click.option("--disk", type=Size(), metavar="SIZE", help="What it may write, in MiB or with M, G or T."),
+            click.option("--memory", type=size, metavar="SIZE", help="Memory in MiB, or with M, G or T behind it."),
+            click.option("--disk", type=size, metavar="SIZE", help="What it may write, in MiB or with M, G or T."),
             env_option,
         )
     ):

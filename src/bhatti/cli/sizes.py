@@ -14,14 +14,12 @@ def mib(text: str) -> int | None:
     return int(match[1]) * UNITS[match[2]] if match else None
 
 
-class Size(click.ParamType):
-    """The type of an option that is a size; its value is in MiB. How large it may be is for the daemon to say."""
+def size(text: str | int) -> int:
+    """Return an option's size in MiB, as click wants the type of an option: raises its error of a wrong value.
 
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the MiB; raises click's own error of a wrong value."""
-        found = value if isinstance(value, int) else mib(str(value))
-        if found is None:
-            self.fail(f"{value!r} is not a size: for example 512M, or 2G; a number alone is MiB", param, ctx)
-        return found
+    How large it may be is for the daemon to say. A default is in MiB already.
+    """
+    found = text if isinstance(text, int) else mib(text)
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a size: for example 512M, or 2G; a number alone is MiB")
+    return found

@@ -280,5 +280,7 @@ def checked_image_name(name: str) -> str:
 
 def _not_found(name: str) -> NotFound:
     return NotFound(
-        f"there is no image {name!r}", hint="build the base image: bhatti image build", code="image-not-found"
+        f"there is no image {name!r}",
+        hint="`bhatti image ls` shows what there is; the base image is built by `bhatti image build`",
+        code="image-not-found",
     )

@@ -114,7 +114,8 @@ def run(
 ) -> int:
     """Run a command in a sandbox of its own, which is gone afterwards.
 
-    Our input, output and signals are the command's; its exit code is ours. Starts a daemon if none is running.
+    Our input and output are the command's, and its exit code is ours. Ctrl-C ends the command, and the sandbox with
+    it. Starts a daemon if none is running.
 
     Example: bhatti run --memory 1024 -- python3 -c 'print(6 * 7)'
     """

@@ -118,7 +118,11 @@ class CheckpointedVm(ForkingVm):
     def _existing(self, name: str) -> MachineFiles:
         files = self.checkpoint_files(checked_name(name))  # a path, else
         if not (files.directory / snapshot.MANIFEST_FILE).exists():
-            raise NotFound(f"sandbox {self.spec.name!r} has no checkpoint {name!r}", code="checkpoint-not-found")
+            raise NotFound(
+                f"sandbox {self.spec.name!r} has no checkpoint {name!r}",
+                hint=f"`bhatti checkpoint ls {self.spec.name}` shows them",
+                code="checkpoint-not-found",
+            )
         return files
 
     def _describe(self, directory: Path) -> Checkpoint:
