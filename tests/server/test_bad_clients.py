@@ -167,3 +167,20 @@ def test_an_upload_in_pieces_that_is_cut_leaves_nothing(served: Daemon, tmp_path
         until(lambda: not os.listdir(tmp_path))  # noqa: PTH208
     with served.client() as client:
         assert echoes(client)
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/tmp/a%00b", "bad-path"), ("/" + "a" * 10_000, "invalid-field"), ("", "invalid-field")],
+    ids=["with a NUL", "of 10,000 characters", "empty"],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_a_path_that_no_file_can_have_is_refused(served: Daemon, method: str, path: str, code: str) -> None:
+    with connected(served) as peer:
+        head = (
+            f"{method} /sandboxes/one/files?path={path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1"
+        )
+        peer.sendall(head.encode() + b"\r\n\r\nx")
+        answer = peer.makefile("rb").read()
+    assert answer.split()[1] == b"400"
+    assert f'"code":"{code}"'.encode() in answer
