@@ -224,7 +224,8 @@ class QemuEngine(Engine):
             machine.link()  # raises: it has none
         if seen.temperature is Temperature.WARM:
             await machine.resume()
-        return await machine.look()
+            seen = await machine.look()
+        return seen
 
     async def stop(self, sandbox_id: str, *, memory: bool = True) -> Machine:
         """See `Engine.stop`."""
@@ -250,8 +251,9 @@ class QemuEngine(Engine):
             return await self.start(sandbox_id)
         if seen.temperature is Temperature.WARM:
             await machine.resume()
+            seen = await machine.look()
         machine.link()  # raises unless it is hot now
-        return await machine.look()
+        return seen
 
     async def verify_snapshot(self, sandbox_id: str, *, content: bool = False, probe: bool = False) -> SnapshotReport:
         """See `Engine.verify_snapshot`."""
