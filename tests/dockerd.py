@@ -143,9 +143,11 @@ class PrivateDocker:
         return containers + networks + volumes
 
     def docker(self, *words: str) -> list[str]:
-        """Run Docker's own command and return the words it prints."""
+        """Run Docker's own command, which must succeed, and return the words it prints."""
         command = ["docker", "--host", f"unix://{self.socket}", *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}"
+        return done.stdout.split()
 
     def mounts(self) -> list[str]:
         """Return what is mounted in its directories."""

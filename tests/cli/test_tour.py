@@ -43,7 +43,10 @@ def test_a_tour(person: Daemon) -> None:
     assert re.match(r"\d+\.\d+", first.stdout.decode())
     assert b"no daemon is running; started one" in first.stderr
 
-    made, name, address = person.out("create", "agent-1", "--memory", "256").decode().rstrip("\n").split("\t")
+    person.out("secret", "set", "TOKEN", stdin=b"s3cret")
+    assert b"TOKEN" in person.out("secret", "ls")
+    wanted = ("--memory", "256", "--secret", "TOKEN", "--init", "exec sleep 1000")
+    made, name, address = person.out("create", "agent-1", *wanted).decode().rstrip("\n").split("\t")
     assert (name, bool(address)) == ("agent-1", True)
     assert "agent-1" in person.out("ls").decode()
     assert person.out("exec", "agent-1", "--", "hostname") == b"agent-1\n"
@@ -53,7 +56,11 @@ def test_a_tour(person: Daemon) -> None:
     person.out("file", "write", "agent-1", "/workspace/hello.txt", stdin=b"hello")
     assert person.out("file", "read", "agent-1", "/workspace/hello.txt") == b"hello"
     assert b"hello.txt" in person.out("file", "ls", "agent-1", "/workspace")
-    assert person.out("ps", "agent-1").splitlines()[0].split() == [b"ID", b"COMMAND", b"RUNNING", b"ATTACHED"]
+    headings, session = person.out("ps", "agent-1").splitlines()
+    assert headings.split() == [b"ID", b"COMMAND", b"RUNNING", b"ATTACHED"]
+    assert session.split()[0] == b"init"
+    assert person.out("exec", "agent-1", "--", "printenv", "TOKEN") == b"s3cret\n"
+    person.out("secret", "rm", "TOKEN")
     assert json.loads(person.out("doctor", "--json"))["ok"] is True
 
     assert person.out("rm", "agent-1") == b"destroyed\n"

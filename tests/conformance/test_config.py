@@ -70,12 +70,18 @@ async def test_with_the_right_token_a_second_link_is_served(box: Sandbox) -> Non
 
 
 async def test_a_shape_and_files_are_as_asked(engine: Engine, create: Create) -> None:
-    """Template-free creation: direct CPU, memory, env, files."""
+    """Template-free creation: direct CPU, memory, files, and a script that runs at the start, as session `init`."""
     files = (
         GuestFile("/home/lohar/.ssh/authorized_keys", b"ssh-ed25519 AAAA\n", "0600"),
         GuestFile("/etc/deep/down.bin", bytes(range(256))),
     )
-    sandbox = await create("shaped", cpus=2, memory_mib=384, files=files, disk_mib=512)
+    init = "echo be''gun by $(id -un); exec sleep 1000"
+    sandbox = await create("shaped", cpus=2, memory_mib=384, files=files, disk_mib=512, init=init)
+    assert [session.session_id for session in await sandbox.link.sessions()] == ["init"]
+    async with sandbox.link.attach("init") as script:
+        seen = b""
+        while b"begun by lohar\r\n" not in seen:
+            seen += await script.read() or b""
     result = await sandbox.link.exec(
         ["sh", "-c", "nproc; grep MemTotal /proc/meminfo; find .ssh -type f -printf '%u %m'"], cwd="/home/lohar"
     )

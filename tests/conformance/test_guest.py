@@ -9,6 +9,7 @@ from tests.conformance.conftest import Sandbox
 from bhatti.engines.base import Engine
 from bhatti.errors import GuestFailure
 from bhatti.guestlink.commands import Exit, Stderr, Stdout
+from lohar.wire.messages import ExitReason
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
@@ -82,6 +83,40 @@ async def test_a_missing_file_is_the_guests_failure(box: Sandbox) -> None:
         await box.link.read_file("/nonexistent")
 
 
+async def test_every_operation_on_files(box: Sandbox) -> None:
+    """Files: All file operations through the engine layer; server-side truncation through the engine layer."""
+    link = box.link
+    await link.write_file("/tmp/files/grüße.txt", b"".join(b"line %d\n" % number for number in range(1, 6)))
+    for chosen, wanted in (
+        ({}, b"line 1\nline 2\nline 3\nline 4\nline 5\n"),
+        ({"limit": 2}, b"line 1\nline 2\n"),
+        ({"offset": 4}, b"line 4\nline 5\n"),
+        ({"offset": 2, "limit": 1}, b"line 2\n"),
+        ({"max_bytes": 9}, b"line 1\nli"),
+        ({"offset": 9}, b""),
+    ):
+        assert await link.read_file("/tmp/files/grüße.txt", **chosen) == wanted, chosen
+    await link.write_file("/tmp/files/grüße.txt", b"", mode="0600")
+    assert await link.read_file("/tmp/files/grüße.txt") == b""
+    assert (await link.stat("/tmp/files/grüße.txt")).size == 0
+    assert (await link.stat("/tmp/files")).is_dir
+    await link.exec(["mkdir", "/tmp/files/empty"], user="root")
+    listed = [(entry.name, entry.is_dir) for entry in await link.list_dir("/tmp/files")]
+    assert listed == [("empty", True), ("grüße.txt", False)]
+    assert await link.list_dir("/tmp/files/empty") == []
+    for call, code in (
+        (link.read_file("/tmp/files"), "is-a-directory"),
+        (link.write_file("/tmp/files", b"x"), "is-a-directory"),
+        (link.list_dir("/tmp/files/grüße.txt"), "not-a-directory"),
+        (link.list_dir("/nonexistent"), "no-such-file"),
+        (link.stat("/nonexistent"), "no-such-file"),
+    ):
+        with pytest.raises(GuestFailure) as caught:
+            await call
+        assert caught.value.code == code
+    await link.exec(["rm", "-r", "/tmp/files"], user="root")
+
+
 async def test_a_shell_echoes_resizes_and_ends(box: Sandbox) -> None:
     seen = b""
     async with box.link.shell(["sh"], rows=30, cols=100) as shell:
@@ -110,7 +145,12 @@ async def test_a_session_outlives_its_connection(box: Sandbox) -> None:
         replayed = b""
         while b"before" not in replayed:
             replayed += await again.read() or b""
-    await box.link.kill_session(session_id)
+        await box.link.kill_session(session_id)
+        while await again.read() is not None:
+            pass
+        assert again.exit is not None
+        assert again.exit.reason is ExitReason.KILLED
+    assert session_id not in {session.session_id for session in await box.link.sessions() if session.running}
 
 
 async def test_a_tunnel_reaches_a_server_in_the_guest(box: Sandbox) -> None:

@@ -1,17 +1,20 @@
 """Engine integration tests, Performance (percentile-based): that many calls answer, and how long they took.
 
 The figures go into the report (`--junitxml`), for the lab; what is promised of them is measured by `bench`, on a quiet
-machine.
+machine. Here the 99th percentile has a bound that only a call which waits for a timer comes near to.
 """
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 
 import anyio
 import pytest
 from tests.conformance.conftest import Sandbox
+from tests.conftest import PATIENCE
 
 from bhatti.engines.base import Engine
+from bhatti.guestlink.deadlines import DEADLINES
 from bhatti.model.sandbox import Temperature
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
@@ -19,6 +22,9 @@ pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 Report = Callable[[str, object], None]
 
 PERCENTILES = (50, 95, 99)
+
+SLOWEST_MS = DEADLINES.reply_s * 1000 * float(os.environ.get(PATIENCE, "1"))
+"""What the host waits for an answer. Expected: a second at most, on a busy host under emulation."""
 
 
 async def timed(times: int, call: Callable[[], Awaitable[None]]) -> list[float]:
@@ -32,10 +38,11 @@ async def timed(times: int, call: Callable[[], Awaitable[None]]) -> list[float]:
 
 
 def report(record: Report, what: str, took: list[float]) -> None:
-    """Write down percentiles, by nearest rank."""
-    for percent in PERCENTILES:
-        rank = -(-percent * len(took) // 100)
-        record(f"{what} p{percent} ms", round(took[rank - 1], 2))
+    """Write down percentiles, by nearest rank; the last one is bounded."""
+    found = {percent: took[-(-percent * len(took) // 100) - 1] for percent in PERCENTILES}
+    for percent, milliseconds in found.items():
+        record(f"{what} p{percent} ms", round(milliseconds, 2))
+    assert found[99] < SLOWEST_MS, found
 
 
 async def test_a_hundred_commands_one_after_the_other(box: Sandbox, record_property: Report) -> None:
