@@ -81,12 +81,14 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(directory: Path, *flags: str, start: bool = True) -> AsyncIterator[Served]:
+async def serving(
+    directory: Path, *flags: str, start: bool = True, engine_type: type[LocalEngine] = LocalEngine
+) -> AsyncIterator[Served]:
     """Serve from `directory`; with `start` false, as a daemon that is still recovering. Ends all its machines."""
     settings = settings_in(directory, *flags)
     settings.socket.parent.mkdir(parents=True, exist_ok=True)
     database = await Database.open(settings.database)
-    engine = LocalEngine(directory)
+    engine = engine_type(directory)
     try:
         async with anyio.create_task_group() as tasks:
             service = Service(settings, "0.0-test", tasks)

@@ -28,6 +28,7 @@ class Following:
     async def look(self, record: Record) -> tuple[Record, Machine | None]:
         """Ask the engine how the machine is; write down what has changed."""
         _, engine = self._parts()
+        record = self._catalogue.get(record.id) or record
         try:
             machine: Machine | None = await engine.status(record.id)
         except NotFound:
@@ -35,10 +36,14 @@ class Following:
         return await self.follow(record, machine), machine
 
     async def follow(self, record: Record, machine: Machine | None) -> Record:
-        """Bring the row up to date with the machine, unless an order is at work on it."""
+        """Bring the row up to date with the machine, unless an order is at work on it.
+
+        `record` is the row as it was before the machine was looked at. If it is another one by now, an order has come
+        to its end meanwhile, and what was seen is how things were before it: the next look tells.
+        """
         journal, _ = self._parts()
         current = self._catalogue.get(record.id)
-        if current is None or current.status is Status.CREATING or self._claims.holder(record.id) is not None:
+        if current is not record or current.status is Status.CREATING or self._claims.holder(record.id) is not None:
             return current or record
         if current.status is not Status.RUNNING or (machine is not None and machine.status is Status.RUNNING):
             return current

@@ -296,12 +296,15 @@ class Service(Creating, Imaging, Belongings):
     async def sandboxes(self, query: types.SandboxFilter = EVERYONE, caller: Caller = ADMIN) -> list[types.Sandbox]:
         """See `Backend`."""
         _, engine = self._serving()
+        records = answers.newest_first(self._catalogue)  # before the machines are looked at: see `Following.follow`
         machines = {machine.id: machine for machine in await engine.list()}
         found = []
-        for record in answers.newest_first(self._catalogue):
+        for record in records:
             if caller.may_see(record.owner) and editing.has_label(record, query.label):
                 machine = machines.get(record.id)
-                found.append(self._answer(await self._following.follow(record, machine), machine))
+                followed = await self._following.follow(record, machine)
+                if self._catalogue.get(record.id) is not None:  # else it was destroyed meanwhile
+                    found.append(self._answer(followed, machine))
         return found
 
     async def sandbox(self, ref: str) -> types.Sandbox:

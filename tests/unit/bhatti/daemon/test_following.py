@@ -1,10 +1,13 @@
 import os
 import signal
+from pathlib import Path
 
 import anyio
 import pytest
-from tests.serving import Served
+from tests.engines.local import LocalEngine
+from tests.serving import Served, serving
 
+from bhatti.engines.base import Machine
 from bhatti.model.sandbox import Status
 
 pytestmark = pytest.mark.anyio
@@ -36,3 +39,54 @@ async def test_a_machine_that_nobody_has_is_a_failure(served: Served) -> None:
     assert machine is None
     assert record.cause is not None
     assert (record.status, record.cause.detail) == (Status.FAILED, "its machine is gone")
+
+
+async def test_what_was_seen_before_an_order_came_to_its_end_is_not_believed(served: Served) -> None:
+    made = await served.create()
+    await served.service.stop_sandbox(made.id)
+    asleep = served.service._catalogue.find(made.id)
+    seen = await served.engine.status(made.id)
+    assert seen.status is Status.STOPPED
+    await served.service.start_sandbox(made.id)
+    assert (await served.service._following.follow(asleep, seen)).status is Status.RUNNING
+    assert (await served.service.sandbox(made.id)).status is Status.RUNNING
+
+
+class SlowlyListed(LocalEngine):
+    """An engine whose list is as old as somebody likes by the time it is returned."""
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__(state_dir)
+        self.looked = anyio.Event()
+        self.returns = anyio.Event()
+        self.returns.set()
+
+    async def list(self) -> list[Machine]:
+        found = await super().list()
+        self.looked.set()
+        await self.returns.wait()
+        return found
+
+
+async def test_a_sandbox_made_or_woken_while_all_are_listed_is_not_taken_for_dead(directory: Path) -> None:
+    async with serving(directory, engine_type=SlowlyListed) as served:
+        assert isinstance(served.engine, SlowlyListed)
+        woken = await served.create("woken")
+        await served.service.stop_sandbox(woken.id)
+        gone = await served.create("gone")
+        served.engine.looked, served.engine.returns = anyio.Event(), anyio.Event()
+        listed: list[str] = []
+
+        async def list_them() -> None:
+            listed.extend(sandbox.name for sandbox in await served.service.sandboxes())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(list_them)
+            await served.engine.looked.wait()
+            made = await served.create("made")
+            await served.service.start_sandbox(woken.id)
+            await served.service.destroy(gone.id)
+            served.engine.returns.set()
+        assert listed == ["woken"]
+        rows = {row.id: row.status for row in await served.journal.sandboxes()}
+        assert rows == {woken.id: Status.RUNNING, made.id: Status.RUNNING, gone.id: Status.DESTROYED}
