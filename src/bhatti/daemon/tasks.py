@@ -200,9 +200,11 @@ class Tasks(TaskBackend):
             job.error = err if isinstance(err, BhattiError) else BhattiError("internal error", hint="see the log")
         finally:
             job.end(status)
-            with anyio.CancelScope(shield=True):
-                await journal.note(job.record)
-            job.tell()
+            try:
+                with anyio.CancelScope(shield=True):
+                    await journal.note(job.record)
+            finally:
+                job.tell()  # whoever waits for it must not wait for a disk that is full
 
 
 def answer(job: Job) -> types.Task:

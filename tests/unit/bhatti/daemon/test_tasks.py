@@ -102,6 +102,18 @@ async def test_who_waits_gets_result_steps_and_errors(served: Served, steps: Ste
     assert (failed.error.code, failed.error.hint) == ("out-of-space", "make some")
 
 
+async def test_who_waits_is_told_of_the_end_even_if_it_cannot_be_written_down(served: Served, steps: Steps) -> None:
+    tasks = served.service.tasks
+    job = await tasks.begin("image-build", "base", steps)
+    follower = tasks.follow(ADMIN, job.record.id)
+    await anext(follower)
+    await served.journal._database.aclose()
+    await steps.let(IMAGE)
+    with anyio.fail_after(60):
+        assert (await anext(follower)).status is TaskStatus.DONE
+    await follower.aclose()
+
+
 async def test_a_defect_is_no_secret_and_no_traceback(served: Served, steps: Steps) -> None:
     await steps.let(ZeroDivisionError("secret"))
     job = await served.service.tasks.begin("image-build", "base", steps)
