@@ -114,7 +114,7 @@ class Creating(Backend):
         work = lambda: self._forks.fork(source, engine, told, request.checkpoint, on_stage)  # noqa: E731
         async with contextlib.AsyncExitStack() as held:
             if request.checkpoint is None:
-                await held.enter_async_context(self._power.held_hot(source, "fork"))
+                await held.enter_async_context(self._power.held_hot(source, "fork", after=forks.OTHERS))
             return await self._make(spec, preferences, caller, work, Origin(secrets=uses, repeat=repeat))
 
     async def _make(

@@ -3,8 +3,9 @@
 Orders that change what a sandbox is (create, stop, destroy) are one at a time per sandbox; what only uses it (exec,
 files, terminals) is shared and not declared at all. A second order is refused with `Busy`, naming the first: waiting
 would only hide from the caller that the sandbox is about to be something else. Orders that nobody would want to be
-refused for that reason (waking it for a call, renaming it) wait instead; and nobody is refused for the sake of an order
-that the daemon gave by itself: see `Claims.free`.
+refused for that reason (waking it for a call, renaming it) wait instead, and so do orders that leave the sandbox as it
+is, for others of their kind (forks of it: who tries five things at once asks for five); and nobody is refused for the
+sake of an order that the daemon gave by itself: see `Claims.free`.
 """
 
 import functools
@@ -89,9 +90,11 @@ Method = Callable[Concatenate[S, T, P], Coroutine[Any, Any, R]]
 
 
 def exclusive(
-    *, per: Literal["sandbox"], busy: Literal["reject", "wait"]
+    *, per: Literal["sandbox"], busy: Literal["reject", "wait"], after: Collection[str] = ()
 ) -> Callable[[Method[S, T, P, R]], Method[S, T, P, R]]:
     """Declare that an async method runs once at a time per id of its first argument; others are refused, or wait.
+
+    One that is refused otherwise waits for the orders that `after` names.
 
     `per` has one value today; it is spelled out so that a reader of the method need not come here.
     """
@@ -100,8 +103,8 @@ def exclusive(
     def declare(method: Method[S, T, P, R]) -> Method[S, T, P, R]:
         @functools.wraps(method)
         async def claimed(self: S, subject: T, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            if busy == "wait":
-                await self.claims.free(subject.id)
+            if busy == "wait" or after:
+                await self.claims.free(subject.id, of=None if busy == "wait" else after)
             with self.claims.hold(subject.id, method.__name__.strip("_")):
                 return await method(self, subject, *args, **kwargs)
 

@@ -1,7 +1,8 @@
 """Sandboxes made from others: what such a sandbox is to be, and its making while nothing else happens to its source.
 
 A fork is created like any other sandbox (row and intent first, undone if it fails), so that a daemon killed in the
-middle leaves nothing of it. Its source is held meanwhile: a second order about it is refused as `busy`.
+middle leaves nothing of it. Its source is held meanwhile: a second order about it is refused as `busy`, unless that is
+another fork, which waits.
 """
 
 import secrets
@@ -21,6 +22,9 @@ from bhatti.store.sandboxes import Record
 FIXED = {"image": "image", "cpus": "cpus", "memory_mb": "memory_mib", "disk_size_mb": "disk_mib", "user": "user"}
 """What a fork has of its source and cannot have otherwise: in the words of a request, and of a specification."""
 
+OTHERS = frozenset({"fork"})
+"""Orders about its source that a fork waits for: they leave it as it is."""
+
 
 class Forks:
     """Makes sandboxes from others, one at a time per source."""
@@ -28,7 +32,7 @@ class Forks:
     def __init__(self, claims: Claims) -> None:
         self.claims = claims
 
-    @exclusive(per="sandbox", busy="reject")
+    @exclusive(per="sandbox", busy="reject", after=OTHERS)
     async def fork(
         self, source: Record, engine: Engine, spec: SandboxSpec, checkpoint: str | None, on_stage: StageCallback
     ) -> Machine:

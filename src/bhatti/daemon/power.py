@@ -8,7 +8,7 @@ something of a sandbox that the manager is just putting to sleep waits for those
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 
 import anyio
@@ -165,12 +165,16 @@ class Power:
             )
 
     @contextlib.asynccontextmanager
-    async def held_hot(self, record: Record, order: str) -> AsyncIterator[None]:
-        """Keep a sandbox hot for an order that needs it so, waking it if it sleeps; raises `Busy`, and like `guest`."""
+    async def held_hot(self, record: Record, order: str, *, after: Collection[str] = ()) -> AsyncIterator[None]:
+        """Keep a sandbox hot for an order that needs it so, waking it if it sleeps; raises `Busy`, and like `guest`.
+
+        Orders that `after` names are no reason for `Busy`: this one waits for them when its turn has come.
+        """
         with self._ledger.visiting(record.id, f"{order} is under way"):
             await self.claims.free(record.id, of=OF_THE_DAEMON)
-            with self.claims.hold(record.id, order):
-                pass  # an order does not wait for another one of a person
+            if self.claims.holder(record.id) not in after:
+                with self.claims.hold(record.id, order):
+                    pass  # an order does not wait for another one of a person
             await self.guest(record)
             yield
 

@@ -37,8 +37,8 @@ def fork(
     """Make a sandbox that goes on from where another one is.
 
     It has a copy of the source's processes, memory and disk, and a name, address, token and machine id of its own. The
-    source is woken if it sleeps, stands still for a moment, and goes on. It has the secrets that the source asked for,
-    with the values that they have now, unless others are given.
+    source is woken if it sleeps, stands still for a moment, and goes on; forks that are asked for at once wait for each
+    other. It has the secrets that the source asked for, with the values that they have now, unless others are given.
 
     Example: bhatti fork agent-1 agent-2
     """

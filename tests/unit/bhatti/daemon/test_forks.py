@@ -1,7 +1,9 @@
 """Forks with a real store and real agents: what they are, that nothing is left of one that fails."""
 
+import asyncio
 from pathlib import Path
 
+import anyio.lowlevel
 import pytest
 from tests.serving import Served
 from tests.unit.bhatti.store.rows import record
@@ -84,6 +86,30 @@ async def test_a_source_that_is_busy_is_not_forked(served: Served) -> None:
     with served.service.claims.hold(made.id, "stop"), pytest.raises(Busy, match="stop is under way, cannot fork it"):
         await fork(served, name="two")
     assert [found.name for found in await served.service.sandboxes()] == ["one"]
+
+
+async def test_any_number_of_forks_may_be_asked_for_at_once(served: Served) -> None:
+    await served.create("one")
+    names = [f"fork-{number}" for number in range(6)]
+    made = await asyncio.gather(*(fork(served, name=name) for name in names))
+    assert [found.name for found in made] == names
+    assert {found.status for found in made} == {Status.RUNNING}
+    assert await served.journal.intents() == []
+
+
+async def test_a_fork_waits_for_another_one_and_whoever_leaves_meanwhile_leaves_nothing(served: Served) -> None:
+    source = await served.create("one")
+    with served.service.claims.hold(source.id, "fork"):
+        waiting = [asyncio.get_running_loop().create_task(fork(served, name=name)) for name in ("two", "three")]
+        while len(await served.journal.intents()) < 2:  # each has its row, and goes no further
+            await anyio.lowlevel.checkpoint()
+        assert not any(task.done() for task in waiting)
+        waiting[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting[0]
+    assert (await waiting[1]).name == "three"
+    assert [row.name for row in await served.journal.sandboxes()] == ["one", "three"]
+    assert await served.journal.intents() == []
 
 
 @pytest.mark.parametrize(
