@@ -2,8 +2,8 @@
 
 An emulated AMD processor has SVM, so a guest on it that loads `kvm-amd` has a /dev/kvm that works, only slowly. The lab
 is a sandbox with QEMU, this repository and its images inside, in which the conformance suite runs with KVM. What became
-of each test is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER names goes in too, and its engine is
-tested; without one that is skipped.
+of each test is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER names goes in too, with the jailer
+that is beside it, and its engine is tested, in jails; without one that is skipped.
 
     make lab                                             the conformance suite (over an hour on two cores)
     make lab LAB_ARGS=tests/conformance/test_config.py   a part of it: six minutes
@@ -32,6 +32,7 @@ from scripts.demo import ROOT, Demo
 from scripts.lab_results import VARIABLE, Result, results
 
 from bhatti import paths
+from bhatti.engines.firecracker.jail import jailers_beside
 
 NAME = "lab"
 PACKAGES = (
@@ -99,7 +100,7 @@ print(f"lab: {verdict.accelerator}: {verdict.reason}")
 raise SystemExit(verdict.accelerator != "kvm")
 """
 
-FIRECRACKER = "/lab/firecracker"
+FIRECRACKER, JAILER = "/lab/firecracker", "/lab/jailer"
 ENGINES = ("qemu", "firecracker")
 """As they stand first among the parameters of their tests."""
 
@@ -201,13 +202,7 @@ def run(demo: Demo, tests: Sequence[str], selection: str, *, measure: bool) -> i
     put(demo, "/lab/site.tar", [(site, ".")])
     images = Path(paths.images_dir())
     put(demo, "/lab/images.tar", [(images / part, part) for part in image_files(images)])
-    binary = os.environ.get("BHATTI_FIRECRACKER")
-    if binary:
-        with Path(binary).open("rb") as content:
-            subprocess.run(demo.command("file", "write", NAME, FIRECRACKER), env=demo.env, stdin=content, check=True)
-        demo.bhatti("exec", "-u", "root", NAME, "--", "chmod", "+x", FIRECRACKER)
-    else:
-        print("lab: BHATTI_FIRECRACKER names no Firecracker: tests of its engine are skipped", flush=True)
+    put_firecracker(demo, os.environ.get("BHATTI_FIRECRACKER", ""))
     begin(demo)
     demo.bhatti("exec", "-u", "root", NAME, "--", "sh", "-c", PREPARE, show=True)
     inside = (
@@ -232,6 +227,23 @@ def run(demo: Demo, tests: Sequence[str], selection: str, *, measure: bool) -> i
     if measure:
         demo.bhatti(*inside, "python3", "-m", "bench", "kvm", show=True)
     return code if code or good else 1
+
+
+def put_firecracker(demo: Demo, binary: str) -> None:
+    """Put Firecracker and its jailer into the lab, as far as they are there, and say so where they are not."""
+    if not binary:
+        print("lab: BHATTI_FIRECRACKER names no Firecracker: tests of its engine are skipped", flush=True)
+        return
+    programs = [(Path(binary), FIRECRACKER)]
+    jailer = next((path for path in jailers_beside(binary) if path.exists()), None)
+    if jailer is None:
+        print(f"lab: there is no jailer beside {binary}: its machines are in no jail", flush=True)
+    else:
+        programs.append((jailer, JAILER))
+    for source, target in programs:
+        with source.open("rb") as content:
+            subprocess.run(demo.command("file", "write", NAME, target), env=demo.env, stdin=content, check=True)
+        demo.bhatti("exec", "-u", "root", NAME, "--", "chmod", "+x", target)
 
 
 def begin(demo: Demo) -> None:
@@ -262,8 +274,9 @@ def test(demo: Demo, command: Sequence[str]) -> int:
 
 
 def tell(found: Iterable[Result]) -> bool:
-    """Print what became of the tests, by file and engine; return whether none failed."""
+    """Print what became of the tests, by file and engine, and what they measured; return whether none failed."""
     outcomes: dict[tuple[str, str], Counter[str]] = {}
+    figures: list[tuple[str, str, object]] = []
     seconds: dict[tuple[str, str], float] = defaultdict(float)
     for result in found:
         file, _, name = result.test.partition("::")
@@ -271,11 +284,14 @@ def tell(found: Iterable[Result]) -> bool:
         engine = parameter if parameter in ENGINES else ""
         outcomes.setdefault((Path(file).stem, engine), Counter())[result.outcome] += 1
         seconds[Path(file).stem, engine] += result.seconds
+        figures += [(what, engine, value) for what, value in result.figures.items()]
         if result.outcome in BAD:
             print(f"lab: {result.test} {result.outcome}: {result.words}\n")
     for (file, engine), counts in sorted(outcomes.items()):
         words = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
         print(f"{file:24}{engine:14}{seconds[file, engine]:8.0f} s  {words}")
+    for what, engine, value in figures:
+        print(f"{what:38}{engine:14}{value!s:>10}")
     return not any(counts[outcome] for counts in outcomes.values() for outcome in BAD)
 
 

@@ -7,7 +7,7 @@ it died twice is left out then, with that as its result.
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,12 +21,13 @@ DEATHS = 2
 
 @dataclass(slots=True)
 class Result:
-    """What became of one test; `words` say why, unless it passed."""
+    """What became of one test; `words` say why, unless it passed; `figures` are what it recorded."""
 
     test: str
     outcome: str
     seconds: float = 0.0
     words: str = ""
+    figures: dict[str, object] = field(default_factory=dict)
 
 
 BEGUN = "begun"
@@ -74,6 +75,7 @@ class Results:
         result = self._current
         assert result is not None
         result.seconds = round(result.seconds + report.duration, 2)
+        result.figures |= dict(report.user_properties)
         if report.failed:
             result.outcome = "failed"
             result.words = f"{result.words}\n{report.longreprtext}".lstrip()

@@ -22,8 +22,9 @@ def breaks():
     raise RuntimeError("too late")
 
 
-def test_passes():
-    pass
+def test_passes(record_property):
+    record_property("first", 1.5)
+    record_property("second", 2)
 
 
 def test_is_skipped():
@@ -88,6 +89,7 @@ def test_a_suite_whose_machine_dies_goes_on_where_it_was(tmp_path: Path) -> None
         "test_kills[always]": "died",
         "test_comes_last": "passed",
     }
+    assert found["test_suite.py::test_passes"].figures == {"first": 1.5, "second": 2}
     assert "not here" in found["test_suite.py::test_is_skipped"].words
     assert "assert 1 == 2" in found["test_suite.py::test_fails"].words
     assert "too late" in found["test_suite.py::test_is_torn_down_badly"].words

@@ -39,7 +39,7 @@ def sandbox(record: Record, machine: Machine | None, reason: str = "") -> types.
         how=facts.how,
         why=facts.why,
         timings_ms=facts.timings_ms,
-        engine_meta={"pid": str(machine.pid)} if machine is not None and machine.pid else {},
+        engine_meta={"pid": str(machine.pid)} | machine.details if machine is not None and machine.pid else {},
         volumes=[
             types.Mounted(name=v.name.removeprefix(prefix_of(record.owner)), mount=v.target, read_only=v.read_only)
             for v in spec.volumes

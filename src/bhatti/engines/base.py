@@ -60,7 +60,8 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     """A machine as its engine sees it now.
 
     `how` says which way it came to life (`booted`, `forked`, `pooled`, `restored`, `disk-boot`) and `why` the reason
-    for that way; `timings_ms` has the milliseconds that each part of the last start took.
+    for that way; `timings_ms` has the milliseconds that each part of the last start took. `details` are what one engine
+    knows and others do not, by name.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     timings_ms: dict[str, float] = {}
     cause: CauseOfDeath | None = None
+    details: dict[str, str] = {}
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

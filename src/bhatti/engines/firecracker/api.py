@@ -99,6 +99,10 @@ class FirecrackerApi:
         """Return which instance this is and whether it runs. Safe to cancel."""
         return await self._ask(types.InstanceInfo, "/", timeout_s)
 
+    async def balloon_statistics(self, *, timeout_s: float = QUICK_S) -> types.BalloonStatistics:
+        """Return what the guest of a machine with a balloon says of its memory. Safe to cancel."""
+        return await self._ask(types.BalloonStatistics, "/balloon/statistics", timeout_s)
+
     async def version(self) -> str:
         """Return Firecracker's version. Safe to cancel."""
         return (await self._ask(types.Version, "/version", QUICK_S)).firecracker_version

@@ -72,12 +72,23 @@ class EntropyDevice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class Balloon(msgspec.Struct, frozen=True, kw_only=True):
     """`PUT /balloon`: memory that the guest gives back while it does not need it.
 
-    With `free_page_reporting` it does so by itself, of what it has freed; without, `amount_mib` is taken from it.
+    With `free_page_reporting` it does so by itself, of what it has freed; without, `amount_mib` is taken from it. Every
+    `stats_polling_interval_s` it is asked how much it uses; 0 is never.
     """
 
     amount_mib: int
     deflate_on_oom: bool
     free_page_reporting: bool
+    stats_polling_interval_s: int = 0
+
+
+class BalloonStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """`GET /balloon/statistics`: what the guest last said of its memory, in bytes; it need not have said any."""
+
+    total_memory: int | None = None
+    free_memory: int | None = None
+    available_memory: int | None = None
+    disk_caches: int | None = None
 
 
 class Vsock(msgspec.Struct, frozen=True, kw_only=True):

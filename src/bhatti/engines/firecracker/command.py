@@ -30,6 +30,9 @@ AGENT = f"{VSOCK}/agent.sock"
 GUEST_CID = 3
 """The first that a guest can have; each is alone with its host."""
 
+ASKED_EVERY_S = 5
+"""A guest with a balloon says so often how much memory it uses."""
+
 MODULES = "bhatti.modules"
 """The word for the kernel that tells `images/init.sh` which modules beside the usual ones to load."""
 
@@ -93,7 +96,20 @@ def boot_source(hardware: Hardware, settings: FirecrackerSettings) -> types.Boot
 
 def balloon() -> types.Balloon:
     """Return the balloon: it takes nothing, and hands back what the guest has freed by itself."""
-    return types.Balloon(amount_mib=0, deflate_on_oom=True, free_page_reporting=True)
+    return types.Balloon(
+        amount_mib=0, deflate_on_oom=True, free_page_reporting=True, stats_polling_interval_s=ASKED_EVERY_S
+    )
+
+
+def guest_memory(found: types.BalloonStatistics) -> dict[str, str]:
+    """Return what a guest has said of its memory, as it is shown."""
+    said = {
+        "guest_total_mib": found.total_memory,
+        "guest_free_mib": found.free_memory,
+        "guest_available_mib": found.available_memory,
+        "guest_cached_mib": found.disk_caches,
+    }
+    return {name: str(count >> 20) for name, count in said.items() if count is not None}
 
 
 def vsock() -> types.Vsock:

@@ -93,16 +93,20 @@ def choose_jailer(wanted: str, program: Firecracker) -> Jailer:
         return Jailer("", "firecracker.jailer is empty")
     if wanted != AUTO:
         return Jailer(find_jailer(wanted, program.version))
-    binary = Path(program.path).resolve()
-    # Releases are called firecracker-v1.16.1-x86_64, and their jailers likewise.
-    beside = [str(binary.with_name(name)) for name in (binary.name.replace(PROGRAM, JAILER), JAILER)]
-    found = next((path for path in (*beside, JAILER) if shutil.which(path)), None)
+    found = next((path for path in (*map(str, jailers_beside(program.path)), JAILER) if shutil.which(path)), None)
     if found is None:
-        return Jailer("", f"there is no jailer beside {binary} or on PATH")
+        return Jailer("", f"there is no jailer beside {Path(program.path).resolve()} or on PATH")
     try:
         return Jailer(find_jailer(found, program.version))
     except MissingDependency as error:
         return Jailer("", error.message)
+
+
+def jailers_beside(firecracker: str) -> list[Path]:
+    """Return where the jailer of a Firecracker can be, the likeliest first; none of them need be there. Blocks."""
+    binary = Path(firecracker).resolve()
+    # Releases are called firecracker-v1.16.1-x86_64, and their jailers likewise.
+    return [binary.with_name(name) for name in (binary.name.replace(PROGRAM, JAILER), JAILER)]
 
 
 def find_jailer(wanted: str, version: str) -> str:

@@ -327,7 +327,17 @@ class FirecrackerMachine(QemuMachine):
         if self.record.phase is Phase.RUNNING and self._alive and await anyio.to_thread.run_sync(self._says_off):
             assert self._process is not None
             await self._process.end()
-        return await super().look()
+        found = await super().look()
+        if found.pid is None or not self._settings.balloon:
+            return found
+        return msgspec.structs.replace(found, details=await self._guest_memory())
+
+    async def _guest_memory(self) -> dict[str, str]:
+        try:
+            return command.guest_memory(await self._api.balloon_statistics(timeout_s=STATUS_TIMEOUT_S))
+        except BhattiError:
+            # Its snapshot was taken without a balloon, or it is silent, which `why` says.
+            return {}
 
     async def _end_process(self) -> None:
         await super()._end_process()

@@ -34,6 +34,11 @@ def test_the_pid_of_the_machine_is_told() -> None:
     assert shown.engine_meta == {"pid": "42"}
 
 
+def test_what_the_engine_alone_knows_of_a_machine_is_told_beside_it() -> None:
+    known = msgspec.structs.replace(machine(record().id), pid=42, details={"guest_free_mib": "100"})
+    assert answers.sandbox(record(), known).engine_meta == {"pid": "42", "guest_free_mib": "100"}
+
+
 def test_the_newest_come_first() -> None:
     late = msgspec.structs.replace(record("bb", "late"), created_at=now())
     assert [found.name for found in answers.newest_first([record("aa", "early"), late])] == ["late", "early"]

@@ -95,7 +95,9 @@ def test_devices_that_are_not_always_there_bring_their_drivers(machine: Hardware
     modules = command.boot_source(machine, settings).boot_args.rpartition("bhatti.modules=")[2].split(",")
     assert modules == ["virtio_rng", "vmw_vsock_virtio_transport", "virtio_balloon"]
     assert set(modules) <= set(initramfs.MODULES)
-    assert command.balloon() == types.Balloon(amount_mib=0, deflate_on_oom=True, free_page_reporting=True)
+    balloon = command.balloon()
+    assert (balloon.amount_mib, balloon.deflate_on_oom, balloon.free_page_reporting) == (0, True, True)
+    assert balloon.stats_polling_interval_s > 0
     assert command.vsock().uds_path == "vsock/agent.sock"
 
 
@@ -111,6 +113,12 @@ def test_the_network_is_limited_in_both_directions() -> None:
     limiter = types.RateLimiter(ops=types.TokenBucket(size=100, refill_time=1000))
     assert (card.rx_rate_limiter, card.tx_rate_limiter) == (limiter, limiter)
     assert command.network_interface(CARD, FREE).rx_rate_limiter is None
+
+
+def test_of_its_memory_is_shown_what_the_guest_has_said() -> None:
+    said = types.BalloonStatistics(total_memory=200 << 20, free_memory=(100 << 20) + 5, disk_caches=0)
+    assert command.guest_memory(said) == {"guest_total_mib": "200", "guest_free_mib": "100", "guest_cached_mib": "0"}
+    assert command.guest_memory(types.BalloonStatistics()) == {}
 
 
 def test_it_logs_and_counts_where_it_is_told() -> None:

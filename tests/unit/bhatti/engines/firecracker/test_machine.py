@@ -13,6 +13,7 @@ from tests.firecracker import need_groups, need_jailer
 from tests.unit.bhatti.engines.qemu.stub import SPEC, StubImages
 
 from bhatti.engines.firecracker import cgroups, command, jail, machine
+from bhatti.engines.firecracker.api_types import BalloonStatistics
 from bhatti.engines.firecracker.machine import FirecrackerMachine
 from bhatti.engines.firecracker.settings import FirecrackerSettings, JailLimits, Limits
 from bhatti.engines.qemu import network, probe_guest
@@ -184,6 +185,8 @@ async def test_a_halted_guest_goes_through_all_that_its_memory_can(
     wanted.kernel.write_bytes(probe_guest.elf(b"\xf4\xeb\xfd"))
     await made._launch(wanted, IPv4Address("10.0.2.15"))
     await made._run()
+    # It has a balloon, and no guest that would tell of its memory.
+    assert await made._api.balloon_statistics() == BalloonStatistics()
     await made._halt()
     copy = MachineFiles(tmp_path / "copy")
     copy.directory.mkdir()
@@ -359,6 +362,13 @@ async def test_a_machine_whose_api_is_silent_counts_as_running(made: Firecracker
     temperature, why = await made._temperature("why")
     assert temperature is Temperature.HOT
     assert why.startswith("its API does not answer")
+
+
+async def test_of_a_machine_that_has_no_balloon_nothing_is_told_about_its_memory(made: FirecrackerMachine) -> None:
+    await launch(made)
+    await made._has_come_up(how="booted", why="", timings_ms={})
+    found = await made.look()
+    assert (found.status, found.details) == (Status.RUNNING, {})
 
 
 async def test_a_process_that_was_never_written_down_is_found_by_its_name(made: FirecrackerMachine) -> None:
