@@ -1,11 +1,11 @@
 """The KVM lab: both VM engines on KVM, tested on a machine without KVM, inside one of our own sandboxes.
 
 An emulated AMD processor has SVM, so a guest on it that loads `kvm-amd` has a /dev/kvm that works, only slowly. The lab
-is a sandbox with QEMU, this repository and its images inside, in which the conformance suite runs with KVM. What became
-of each test is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER names goes in too, with the jailer
-that is beside it, and its engine is tested, in jails; without one that is skipped.
+is a sandbox with QEMU, this repository and its images inside, in which the conformance suite, and what is about
+recovery, run with KVM. What became of each test is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER
+names goes in too, with the jailer that is beside it, and its engine is tested, in jails; without one that is skipped.
 
-    make lab                                             the conformance suite (over an hour on two cores)
+    make lab                                             conformance and recovery (hours on two cores)
     make lab LAB_ARGS=tests/conformance/test_config.py   a part of it: six minutes
     make lab LAB_ARGS="-k firecracker"                   one engine
     make lab LAB_ARGS=--measure                          and the engines' times beside each other
@@ -101,6 +101,14 @@ raise SystemExit(verdict.accelerator != "kvm")
 """
 
 FIRECRACKER, JAILER = "/lab/firecracker", "/lab/jailer"
+TESTS = [
+    "tests/conformance",
+    "tests/lab/test_devices.py",
+    "tests/recovery/test_killed_firecracker.py",
+    "tests/recovery/test_killed_daemon_virtual.py",
+]
+"""Whatever needs a virtual machine, and KVM makes a difference to."""
+
 ENGINES = ("qemu", "firecracker")
 """As they stand first among the parameters of their tests."""
 
@@ -130,7 +138,7 @@ ENVIRONMENT = (
 def main() -> int:
     """Run the lab; return pytest's exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tests", nargs="*", default=["tests/conformance"], help="what pytest runs inside")
+    parser.add_argument("tests", nargs="*", default=TESTS, help="what pytest runs inside")
     parser.add_argument("-k", default="not docker", help="pytest's -k; the lab has no Docker")
     parser.add_argument("--measure", action="store_true", help="compare the engines' times too (bench.kvm)")
     chosen = parser.parse_args()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.conformance.leftovers import Traces, traces
 from tests.daemons import Daemon, daemon
+from tests.firecracker import need_working_firecracker
 from tests.recovery.test_killed_daemon import kill, listed, query, until
 
 from bhatti import paths
@@ -20,12 +21,15 @@ from bhatti.images.store import ImageStore
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-def virtual() -> Iterator[Daemon]:
+@pytest.fixture(params=["qemu", "firecracker"])
+def virtual(request: pytest.FixtureRequest) -> Iterator[Daemon]:
     """A daemon whose machines are virtual, to be killed."""
-    images = Path(paths.images_dir())
-    ImageStore(images).build()
-    with daemon(engine="qemu", BHATTI_IMAGES_DIR=str(images)) as found:
+    settings = {"BHATTI_IMAGES_DIR": paths.images_dir(), "BHATTI_ENGINE": request.param}
+    if request.param == "firecracker":
+        settings["BHATTI_FIRECRACKER_BINARY"] = need_working_firecracker()
+    settings[f"BHATTI_{request.param.upper()}_BOOT_TIMEOUT_S"] = "180"
+    ImageStore(Path(paths.images_dir())).build()
+    with daemon(**settings) as found:
         yield found
 
 
