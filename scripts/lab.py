@@ -103,7 +103,7 @@ raise SystemExit(verdict.accelerator != "kvm")
 FIRECRACKER, JAILER = "/lab/firecracker", "/lab/jailer"
 TESTS = [
     "tests/conformance",
-    "tests/lab/test_devices.py",
+    "tests/lab/test_firecracker_devices.py",
     "tests/recovery/test_killed_firecracker.py",
     "tests/recovery/test_killed_daemon_virtual.py",
 ]
