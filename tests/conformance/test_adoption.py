@@ -66,6 +66,7 @@ async def kill(process: Process) -> None:
 async def test_a_sandbox_outlives_the_death_of_its_owner(
     engine_kind: str, engine_name: str, own_settings: Settings
 ) -> None:
+    """And networking, bridge setup (idempotent): the bridge is there already."""
     spec = new_spec("orphan")
     owner = await start_owner(engine_kind, own_settings, spec)
     await stage_begins(owner, b"agent")

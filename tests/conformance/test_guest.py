@@ -67,6 +67,7 @@ async def test_ten_commands_at_once_all_answer(box: Sandbox) -> None:
 
 
 async def test_a_file_goes_in_and_comes_out_and_the_guest_sees_the_same(box: Sandbox) -> None:
+    """Files: all file operations through the engine layer."""
     content = bytes(range(256)) * 40_000
     await box.link.write_file("/tmp/deep/down/data", content, mode="0640")
     assert await box.link.read_file("/tmp/deep/down/data") == content

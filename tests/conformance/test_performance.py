@@ -89,7 +89,7 @@ async def test_five_readers_and_ten_commands_at_once(box: Sandbox, record_proper
 
 
 async def test_part_of_a_file_is_no_more_than_that_part(box: Sandbox, record_property: Report) -> None:
-    """Truncated read: full vs truncated on 10K-line file."""
+    """Truncated read: full vs truncated on 10K-line file; files, server-side truncation through the engine layer."""
     lines = [b"line %d of ten thousand\n" % number for number in range(10_000)]
     await box.link.write_file("/tmp/lines", b"".join(lines))
 

@@ -54,6 +54,7 @@ def keeps_memory(engine: Engine) -> None:
 
 @pytest.mark.usefixtures("pauses")
 async def test_a_paused_sandbox_does_nothing_and_goes_on_where_it_was(engine: Engine, sleeper: Sandbox) -> None:
+    """Pause/resume (hot to warm and back)."""
     async with sleeper.link.stream(["sh", "-c", "echo one; read line; echo $line"]) as command:
         assert (await command.__anext__()).data == b"one\n"  # type: ignore[union-attr]  # it says this first
         paused = await engine.pause(sleeper.spec.id)
@@ -77,6 +78,7 @@ async def test_a_resumed_guest_knows_what_time_it_is(engine: Engine, sleeper: Sa
 
 @pytest.mark.usefixtures("pauses")
 async def test_ensure_hot_is_nothing_when_hot_and_wakes_what_is_warm(engine: Engine, sleeper: Sandbox) -> None:
+    """EnsureHot from warm."""
     before = await engine.status(sleeper.spec.id)
     assert await engine.ensure_hot(sleeper.spec.id) == before
     await engine.pause(sleeper.spec.id)
@@ -84,11 +86,27 @@ async def test_ensure_hot_is_nothing_when_hot_and_wakes_what_is_warm(engine: Eng
     assert (await engine.link(sleeper.spec.id).exec(["echo", "hi"])).stdout == b"hi\n"
 
 
+async def test_the_guest_tells_what_keeps_it_awake(engine: Engine, sleeper: Sandbox) -> None:
+    """Activity tracking."""
+    link = sleeper_link(engine, sleeper)
+    before = await link.activity()
+    async with link.shell(["sh"]) as shell:
+        await shell.write(b"echo be''gun\n")
+        seen = b""
+        while b"begun" not in seen:
+            seen += await shell.read() or b""
+        during = await link.activity()
+        await link.kill_session(shell.session.session_id)
+    assert (before.attached_sessions, during.attached_sessions) == (0, 1)
+    assert during.active_sessions == before.active_sessions + 1
+    assert during.last_activity_unix >= before.last_activity_unix
+
+
 @pytest.mark.usefixtures("keeps_memory")
 async def test_memory_disk_and_processes_of_every_generation_are_there(
     engine: Engine, sleeper: Sandbox, record_property: Callable[[str, object], None]
 ) -> None:
-    """Full, then diffs by nature: what each generation wrote is verified in each later one.
+    """Lifecycle, snapshot/resume; diff snapshots: what each generation wrote is verified in each later one.
 
     Performance: Diff vs full snapshot: timing and size comparison, in the report.
     """
@@ -124,6 +142,7 @@ async def test_memory_disk_and_processes_of_every_generation_are_there(
 async def test_a_restored_guest_has_the_time_and_the_network_both_ways_at_once(
     engine: Engine, sleeper: Sandbox
 ) -> None:
+    """Networking: network survives snapshot/restore."""
     gateway = (await sleeper_link(engine, sleeper).exec(["ip", "-4", "route", "show", "default"])).stdout.split()[2]
     await engine.stop(sleeper.spec.id)
     assert (await engine.start(sleeper.spec.id)).how == "restored"
@@ -135,6 +154,7 @@ async def test_a_restored_guest_has_the_time_and_the_network_both_ways_at_once(
 
 @pytest.mark.usefixtures("keeps_memory")
 async def test_ensure_hot_wakes_what_is_cold(engine: Engine, sleeper: Sandbox) -> None:
+    """EnsureHot from cold."""
     await engine.stop(sleeper.spec.id)
     with pytest.raises(Conflict):
         engine.link(sleeper.spec.id)
