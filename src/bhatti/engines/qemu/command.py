@@ -123,7 +123,7 @@ def command_line(machine: Hardware) -> list[str]:
         *_memory(machine),
         *("-kernel", str(machine.kernel), "-initrd", str(machine.initramfs)),
         *("-append", machine.kernel_arguments),
-        *("-chardev", f"file,id=console,path={_escaped(machine.console)},append=on", "-serial", "chardev:console"),
+        *("-chardev", f"{console_at(machine.console)},append=on", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=monitor,fd={MONITOR_FILE},server=on,wait=off"),
         *("-mon", "chardev=monitor,mode=control"),
         *("-object", "rng-random,id=entropy,filename=/dev/urandom"),
@@ -179,6 +179,11 @@ def _card(card: TapCard | UserCard) -> list[str]:
         backend = ",".join(options)
     # Without a ROM: nobody boots from the network.
     return ["-netdev", backend, "-device", _virtio("virtio-net", "netdev=net0", f"mac={card.mac}", "romfile=")]
+
+
+def console_at(path: Path) -> str:
+    """Return how an argument begins that only the process has whose console is at `path`, on the whole host."""
+    return f"file,id=console,path={_escaped(path)}"
 
 
 def _escaped(path: Path) -> str:

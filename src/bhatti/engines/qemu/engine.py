@@ -11,6 +11,7 @@ import anyio
 from bhatti.engines.base import Capabilities, Checkpoint, Engine, Finding, Machine, ProgressCallback, SnapshotReport
 from bhatti.engines.qemu import console, doctor
 from bhatti.engines.qemu.adopting import adopt_machine, end_strays
+from bhatti.engines.qemu.command import console_at
 from bhatti.engines.qemu.files import MachineFiles, directories_in, remove_files
 from bhatti.engines.qemu.fork import check_shape, fork_obstacle, sandbox_exists
 from bhatti.engines.qemu.golden import GoldenSnapshots
@@ -371,7 +372,7 @@ class QemuEngine(Engine):
     def _processes(self) -> builtins.list[ProcessIdentity]:
         """Return all processes that run machines of this state directory. Blocks."""
         place = self.settings.sandboxes_dir
-        return processes_with(f"file,id=console,path={place}/", place)
+        return processes_with(f"{console_at(place)}/", place)
 
     def _consoles(self) -> builtins.list[Path]:
         return [machine.files.console for machine in self._machines.values()]

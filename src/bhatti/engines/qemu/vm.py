@@ -277,8 +277,9 @@ class Vm:
         log.debug("sandbox %s: process %d ended (%s)", self.spec.id, process.identity.pid, step)
 
     def _mark(self) -> str:
-        """Return the argument that only this machine's process has."""
-        return f"guest={machine_name(self.body)},debug-threads=on"
+        """Return how an argument begins that only this machine's process has: a copy of its state directory, or another
+        daemon's machine of the same id, is somebody else."""
+        return command.console_at(self.files.console)
 
     def _on_death(self, ended: Exit) -> None:
         """Run in the event loop when the process has ended, whoever ended it."""
