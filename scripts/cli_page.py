@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from bhatti.cli.aliases import ALIASES
 from bhatti.cli.root import COMMANDS, cli
 from bhatti.errors import CLASSES_BY_CODE
 
@@ -17,14 +18,18 @@ INTRODUCTION = """\
 Written by `scripts/cli_page.py` from the commands themselves; a test runs every example. `bhatti COMMAND --help` says
 the same.
 
-A sandbox is named by its name, its id, or the unique beginning of its id. With `--json` a command answers with one JSON
-document, and tells of an error as one JSON object on standard error; with `-q` it answers with ids or names alone, for
-scripts. Colour is for terminals, and not where `NO_COLOR` is set.
+A sandbox is named by its name, its id, or the unique beginning of its id; so are templates, tasks and users. With
+`--json`, before the command or behind it, a command answers with one JSON document, and tells of an error as one JSON
+object on standard error; with `-q` it answers with ids or names alone, for scripts. `bhatti --timing COMMAND` says how
+long it took. Colour is for terminals, and not where `NO_COLOR` is set. Other words are understood too, also in groups:
+ALIASES.
 
 Which daemon is meant: the options `--url` and `--key` before the command (`bhatti --url http://box.example:8080 ls`),
 else `BHATTI_URL` and `BHATTI_API_KEY`, else `BHATTI_STATE_DIR` or `BHATTI_RUNTIME_DIR`, else what `bhatti setup` wrote
-down, else this user's own. `bhatti config` shows it, and every setting with where it comes from. `bhatti completion`
-makes a shell complete commands, options and names.
+down, else this user's own. The environment wins over the file on purpose: a variable is set for one shell or one job,
+the file for all of them. The daemon's own settings follow the same order: options of `bhatti serve`, `BHATTI_…`, the
+user's `~/.config/bhatti/config.toml`, `/etc/bhatti/config.toml`, the default. `bhatti config` shows them all with where
+each comes from. `bhatti completion` makes a shell complete commands, options and names.
 
 ## Exit codes
 
@@ -55,7 +60,10 @@ def exit_codes() -> list[tuple[int, str, str]]:
 
 def page() -> str:
     """Return the page."""
-    parts = [INTRODUCTION]
+    words = [f"`{word}` is `{command}`" for word, command in ALIASES.items()]
+    parts = [
+        INTRODUCTION.replace("ALIASES", ",\n".join(", ".join(words[at : at + 5]) for at in range(0, len(words), 5)))
+    ]
     parts += [f"| {code} | {f'`{name}`' if name else ''} | {meaning} |\n" for code, name, meaning in exit_codes()]
     parts.append(
         "\nWhere `code` names a narrower case (`sandbox-not-found`), `kind` in JSON is the one of this table.\n"

@@ -10,15 +10,13 @@ import pytest
 from tests.commands import every_command
 from tests.daemons import ROOT
 
+from bhatti.cli.aliases import ALIASES
 from bhatti.cli.root import EPILOG
 from bhatti.errors import CLASSES_BY_CODE
 
 PAGE = (ROOT / "docs" / "cli.md").read_text()
 ALL = every_command()
 LEAVES = {name: command for name, command in ALL.items() if not isinstance(command, click.Group)}
-
-WITHOUT_JSON = {"shell", "serve", "mcp"}
-"""They are somebody's terminal, a process of its own, and a conversation."""
 
 
 def has(command: click.Command, name: str) -> bool:
@@ -55,15 +53,18 @@ def test_the_help_names_every_exit_code() -> None:
 
 
 def test_every_command_answers_in_json() -> None:
-    assert {name for name, command in LEAVES.items() if not has(command, "as_json")} <= WITHOUT_JSON
+    assert [name for name, command in LEAVES.items() if not has(command, "as_json")] == []
 
 
 def test_every_list_can_be_had_as_names_alone() -> None:
-    lists = {
-        name: command for name, command in LEAVES.items() if name.split()[-1] in ("ls", "ps") and name != "file ls"
-    }
+    lists = {name: command for name, command in LEAVES.items() if name.split()[-1] in ("ls", "ps", "events", "publish")}
     assert [name for name, command in lists.items() if not has(command, "quiet")] == []
-    assert len(lists) >= 5
+    assert len(lists) >= 14
+
+
+def test_the_page_names_the_other_words() -> None:
+    assert all(f"`{word}` is `{command}`" in PAGE for word, command in ALIASES.items())
+    assert set(ALIASES.values()) <= {name.split()[-1] for name in LEAVES}
 
 
 def test_colour_is_for_terminals_alone() -> None:

@@ -199,9 +199,9 @@ def test_the_example_of_forward_listens_until_it_is_interrupted(prepared: Daemon
 
 def test_the_example_of_mcp_serves_until_it_is_interrupted(prepared: Daemon) -> None:
     given = [word.replace("8808", "0") for word in words("mcp")]  # that port may be somebody else's
-    with prepared.popen(*given, stdout=subprocess.PIPE) as process:
+    with prepared.popen(*given, "--json", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert b"http://127.0.0.1:" in process.stdout.readline()
+        assert json.loads(process.stdout.readline())["url"].startswith("http://127.0.0.1:")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) in (0, 130)
 

@@ -15,19 +15,27 @@ from bhatti.errors import InvalidRequest, NotFound
 from bhatti.operations import table, types
 from bhatti.sdk.client import Client
 from bhatti.sdk.transfer import STREAM, There, on_this_machine, packed, packed_by_a_stranger, parsed, pieces_of, placed
-from bhatti.trees.tar import PIECE_BYTES
+from bhatti.trees.tar import PIECE_BYTES, shown
 from bhatti.trees.unpacking import PERMISSIONS, unpack
 
 OTHERS_MAY_WRITE = 0o022
 """What an agent takes away from the mode of a file that is written, as its umask says; of an archive, nothing."""
 
 
+MAX_TOLD = 100
+"""Of what is left out: a directory may be full of sockets, and an archive of a sandbox of anything."""
+
+
 class Copy(msgspec.Struct, frozen=True):
-    """What was copied where; `size_bytes` is what travelled, for directories with the archive's own bytes."""
+    """What was copied where; `size_bytes` is what travelled, for directories with the archive's own bytes.
+
+    `left_out` says what was no file, directory or link, at most `MAX_TOLD` of it.
+    """
 
     source: str
     target: str
     size_bytes: int
+    left_out: list[str]
 
 
 def copied(client: Client, source: str, target: str, *, quiet: bool = False) -> Copy:
@@ -45,7 +53,7 @@ def copied(client: Client, source: str, target: str, *, quiet: bool = False) -> 
                 hint="NAME:PATH is a path in a sandbox; from one sandbox to another, copy by way of `-`",
                 code="bad-path",
             )
-    return Copy(source, place, meter.done)
+    return Copy(source, place, meter.done, meter.left_out)
 
 
 def _found(client: Client, there: There, *, is_source: bool = False) -> There:
@@ -83,7 +91,12 @@ class _Meter:
 
     def __init__(self, report: progress.Report) -> None:
         self.done = 0
+        self.left_out: list[str] = []
         self._report = report
+
+    def leave_out(self, what: bytes) -> None:
+        if len(self.left_out) < MAX_TOLD:
+            self.left_out.append(shown(what) if len(self.left_out) < MAX_TOLD - 1 else "and more")
 
     def counted(self, pieces: Iterator[bytes], total: int = 0) -> Iterator[bytes]:
         for piece in pieces:
@@ -109,7 +122,8 @@ def _send(client: Client, source: str, target: There, meter: _Meter) -> str:
     place = placed(source, target.path, is_dir=is_dir, target_is_dir=is_directory(client, *_names(target)))
     _existing_directory(client, There(target.sandbox, os.path.dirname(place) or "/"))  # noqa: PTH120 - of the sandbox
     if is_dir:
-        client.upload(table.FILE_UNPACK, meter.counted(packed(source)), {"path": place}, id=target.sandbox)
+        archive = packed(source, on_left_out=meter.leave_out)
+        client.upload(table.FILE_UNPACK, meter.counted(archive), {"path": place}, id=target.sandbox)
         return place
     if mode & OTHERS_MAY_WRITE:
         folder, name = os.path.split(place)
@@ -163,7 +177,7 @@ def _fetch(client: Client, source: There, target: str, meter: _Meter) -> str:
     if found.is_dir:
         archive = client.download(table.FILE_PACK, {"path": source.path}, id=source.sandbox)
         with packed_by_a_stranger(), on_this_machine():
-            unpack(meter.counted(archive.pieces()), place)
+            unpack(meter.counted(archive.pieces()), place, on_left_out=meter.leave_out)
     else:
         content = client.download(table.FILE_READ, {"path": source.path}, id=source.sandbox)
         mode = int(content.head.get("x-file-mode", "0644"), 8) & PERMISSIONS

@@ -60,6 +60,8 @@ def plain_exec(arguments: list[str]) -> list[str]:
 
 def _own(arguments: list[str]) -> list[str]:
     """Return the arguments that are ours: what follows `--` belongs to a command in a sandbox."""
+    if plain_exec(arguments):
+        return []
     return arguments[: arguments.index("--")] if "--" in arguments else arguments
 
 

@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import time
 
 import click
+
+from bhatti.cli.aliases import ALIASES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,11 +79,12 @@ class Lazy(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return the command."""
-        if cmd_name not in COMMANDS:
+        """Import and return the command, which may be called by another word."""
+        name = cmd_name if cmd_name in COMMANDS else ALIASES.get(cmd_name, "")
+        if name not in COMMANDS:
             return None
-        module = importlib.import_module(f"bhatti.cli.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = module.COMMANDS[cmd_name]
+        module = importlib.import_module(f"bhatti.cli.commands.{COMMANDS[name][0]}")
+        command: click.Command = module.COMMANDS[name]
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
@@ -119,9 +123,15 @@ def _print_version(context: click.Context, parameter: click.Parameter, wanted: b
 @click.option(
     "--key", metavar="KEY", help="The key to it. Others see it in lists of processes: BHATTI_API_KEY is better."
 )
-def cli(url: str | None, key: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Answer as JSON, whatever the command; errors too.")
+@click.option("--timing", is_flag=True, help="Say on standard error how long the command took.")
+def cli(url: str | None, key: str | None, as_json: bool, timing: bool) -> None:
     """A Linux machine of its own for every AI coding agent."""
     name_daemon(url, key)
+    if timing:
+        begun = time.monotonic()
+        context = click.get_current_context()
+        context.call_on_close(lambda: click.echo(f"took {time.monotonic() - begun:.3f} s", err=True))
 
 
 def name_daemon(url: str | None, key: str | None) -> None:

@@ -14,7 +14,15 @@ from bhatti.sdk.endpoint import Endpoint, find
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON; errors too.")
+
+def _asked_for_json(context: click.Context, option: click.Parameter, given: bool) -> bool:
+    """Say whether the answer is to be JSON: `--json` may stand before the command as well."""
+    return given or context.find_root().params.get("as_json", False)
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_asked_for_json, help="Answer as JSON; errors too."
+)
 quiet_option = click.option("-q", "--quiet", is_flag=True, help="Answer with ids alone, or not at all.")
 env_option = click.option(
     "-e", "--env", multiple=True, metavar="NAME=VALUE", help="An environment variable; repeatable."

@@ -5,6 +5,8 @@ import re
 
 import click
 
+from bhatti.cli.aliases import ALIASES
+
 MEANT = {
     "attach": "shell",
     "build": "image build",
@@ -14,18 +16,14 @@ MEANT = {
     "copy": "file cp",
     "cp": "file cp",
     "daemon": "serve",
-    "delete": "rm",
     "describe": "inspect",
-    "destroy": "rm",
     "download": "file cp",
     "enter": "shell",
     "expose": "publish",
     "get": "inspect",
     "images": "image ls",
     "import": "image import",
-    "info": "inspect",
     "kill": "rm",
-    "list": "ls",
     "login": "setup",
     "log": "events",
     "logs": "events",
@@ -34,7 +32,6 @@ MEANT = {
     "ports": "port ls",
     "pull": "image pull",
     "push": "file cp",
-    "remove": "rm",
     "rename": "edit",
     "restore": "checkpoint restore",
     "secrets": "secret ls",
@@ -55,20 +52,15 @@ MEANT = {
     "volumes": "volume ls",
     "wake": "start",
 }
-"""Words that other tools, and tired people, have for our commands."""
+"""Words that other tools, and tired people, have for our commands, beside those that are understood (`aliases`)."""
 
 MEANT_IN_GROUPS = {
     "add": "create",
     "cat": "read",
     "copy": "cp",
-    "delete": "rm",
-    "destroy": "rm",
     "get": "inspect",
-    "info": "inspect",
-    "list": "ls",
     "make": "create",
     "new": "create",
-    "remove": "rm",
     "show": "inspect",
 }
 """The same, for what is done to volumes, secrets, images and so on."""
@@ -97,7 +89,7 @@ def meant(error: click.ClickException) -> str | None:
 
 
 def _command(names: list[str], word: str, *, at_root: bool) -> str | None:
-    known = MEANT if at_root else MEANT_IN_GROUPS
+    known = ALIASES | (MEANT if at_root else MEANT_IN_GROUPS)
     known = {one: ours for one, ours in known.items() if ours.split()[0] in names}
     close = difflib.get_close_matches(word.lower(), [*names, *known], 1, cutoff=0.7)
     return known.get(close[0], close[0]) if close else None

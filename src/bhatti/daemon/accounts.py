@@ -23,6 +23,7 @@ from bhatti.daemon.rates import RateLimits, kind_of
 from bhatti.daemon.settings import Rates
 from bhatti.daemon.volumes import Volumes
 from bhatti.errors import Conflict, NotFound, Unauthorized, Unavailable
+from bhatti.model.references import by_beginning
 from bhatti.model.user import ADMIN, Caller, checked_user_name
 from bhatti.operations import types
 from bhatti.operations.operation import Operation
@@ -228,6 +229,8 @@ class AccountBook(Accounts):
         for user in self._by_id.values():
             if ref in (user.id, user.name):
                 return user
+        if (meant := by_beginning(ref, self._by_id)) is not None:
+            return self._by_id[meant]
         shown = ref if len(ref) <= 80 else ref[:77] + "..."
         raise NotFound(f"there is no user {shown!r}", hint="`bhatti user ls` shows them", code="user-not-found")
 

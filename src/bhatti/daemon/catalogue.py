@@ -8,16 +8,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
 from bhatti.errors import Conflict, InvalidRequest, NotFound
+from bhatti.model.references import by_beginning
 from bhatti.model.sandbox import Status
 from bhatti.model.user import ADMIN, Caller
 from bhatti.store.sandboxes import Record
 
 REMEMBERED = 256
 """How many destroyed sandboxes are remembered by name and id, to say that they are gone rather than unheard of."""
-
-MIN_PREFIX = 3
-"""Shorter beginnings of ids are more likely typing errors."""
-
 
 Admit = Callable[[Record, list[Record]], None]
 """Called with a new sandbox and those that its owner has; raises what speaks against one more."""
@@ -99,19 +96,8 @@ class Catalogue:
             return record
         if (named := self._named(ref, caller)) is not None:
             return named
-        matches = (
-            [record.id for record in self if record.id.startswith(ref) and caller.may_see(record.owner)]
-            if len(ref) >= MIN_PREFIX
-            else []
-        )
-        if len(matches) == 1:
-            return self._by_id[matches[0]]
-        if matches:
-            raise InvalidRequest(
-                f"{ref!r} is the beginning of {len(matches)} ids: {', '.join(sorted(matches)[:5])}",
-                hint="give more of the id, or the name",
-                code="ambiguous-id",
-            )
+        if (meant := by_beginning(ref, (record.id for record in self if caller.may_see(record.owner)))) is not None:
+            return self._by_id[meant]
         raise self._missing(ref, caller)
 
     def _named(self, name: str, caller: Caller) -> Record | None:

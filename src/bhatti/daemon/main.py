@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run as the arguments say; return the exit code. Errors are one line, for people or (works) as JSON."""
     parsed = _parser().parse_args(arguments)
     ready = Ready(parsed.ready_fd)
+    configured: settings.Settings | None = None
     try:
         configured = settings.load(parsed.set)
         os.umask(0o077)
@@ -41,10 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
             ready.failed(BhattiError(f"the daemon has a defect: {error!r}"))
             raise
         ready.failed(err)
-        if parsed.work == "serve":
-            sys.stderr.write(f"bhatti: {err.message}\n" + (f"hint: {err.hint}\n" if err.hint else ""))
+        document = msgspec.json.encode(err.body()).decode() + "\n"
+        if parsed.work != "serve":
+            sys.stdout.write(document)
+        elif "log_format=json" in parsed.set if configured is None else configured.log_format == "json":
+            sys.stderr.write(document)
         else:
-            sys.stdout.write(msgspec.json.encode(err.body()).decode() + "\n")
+            sys.stderr.write(f"bhatti: {err.message}\n" + (f"hint: {err.hint}\n" if err.hint else ""))
         return err.exit_code
     except KeyboardInterrupt:
         return 130

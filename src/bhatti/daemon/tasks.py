@@ -14,6 +14,7 @@ import msgspec
 
 from bhatti.daemon.orders import Orders, stopping
 from bhatti.errors import BhattiError, Conflict, LimitExceeded, NotFound
+from bhatti.model.references import by_beginning
 from bhatti.model.task import TaskStatus
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import types
@@ -172,8 +173,9 @@ class Tasks(TaskBackend):
             await changed.wait()
 
     def _found(self, caller: Caller, task_id: str) -> Job:
-        job = self._jobs.get(task_id)
-        if job is None or not caller.may_see(job.record.owner):
+        visible = {job.record.id: job for job in self._jobs.values() if caller.may_see(job.record.owner)}
+        job = visible.get(task_id) or visible.get(by_beginning(task_id, visible) or "")
+        if job is None:
             raise NotFound(
                 f"there is no task {task_id!r}",
                 hint="`bhatti task ls` shows those that run, and those of the last day",

@@ -11,6 +11,7 @@ from bhatti.daemon.admission import check_environment
 from bhatti.daemon.secret_uses import checked
 from bhatti.errors import Conflict, CorruptData, InvalidRequest, LimitExceeded, NotFound
 from bhatti.model.preferences import relabelled
+from bhatti.model.references import by_beginning
 from bhatti.model.sandbox import checked_name
 from bhatti.model.user import Caller
 from bhatti.operations import types
@@ -88,6 +89,8 @@ class Templates(TemplateBackend):
         records = await self._journal().of(owner)
         for record in (*(r for r in records if r.name == ref), *(r for r in records if r.id == ref)):
             return record
+        if (meant := by_beginning(ref, (record.id for record in records))) is not None:
+            return next(record for record in records if record.id == meant)
         shown = ref if len(ref) <= 80 else ref[:77] + "..."
         raise NotFound(
             f"there is no template {shown!r}", hint="`bhatti template ls` shows them", code="template-not-found"

@@ -22,8 +22,9 @@ This page is made from the table of operations (`src/bhatti/operations`) by `scr
 the examples on it. A daemon serves the same as an OpenAPI 3.1 document at `/openapi.json` and as a page at `/docs`.
 
 The daemon listens on a unix socket, in the examples `{SOCKET}`, whose peers are the local
-administrator. Bodies are JSON unless said otherwise; unknown fields are refused. Sandboxes are named by their name,
-their id or its unique beginning. Calls that enter a sandbox wake it when it sleeps.
+administrator. Bodies are JSON unless said otherwise; unknown fields are refused. Sandboxes, templates
+and users are named by their name, their id or its unique beginning, tasks by one of the latter. Calls that enter a
+sandbox wake it when it sleeps.
 
 Every answer has `X-Request-Id`, the id under which the daemon's log knows the request (the caller's own, if it sent
 one), and `X-Bhatti-Api`, the revision of this API. Every error is JSON: `error` says what happened, `code` is stable

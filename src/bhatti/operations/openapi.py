@@ -200,6 +200,9 @@ KEY_PARAMETER: Node = {
 WORDS = {
     "id": "The sandbox: its id, its name, or the unique beginning of its id.",
     "name": "The name.",
+    "task": "The task: its id, or the unique beginning of it.",
+    "template": "The template: its name, its id, or the unique beginning of its id.",
+    "user": "The user: the name, the id, or the unique beginning of the id.",
     "port": "A port inside the sandbox.",
     "rest": "What the server inside is asked for; slashes are as good as any other character.",
 }

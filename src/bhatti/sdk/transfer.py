@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -54,10 +54,10 @@ def placed(source: str, target: str, *, is_dir: bool, target_is_dir: bool | None
     return posixpath.join(target, name)
 
 
-def packed(path: str, name: str = "") -> Iterator[bytes]:
+def packed(path: str, name: str = "", on_left_out: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
     """Yield a file or directory of this machine as a tar stream; raises our errors, not those of a lost connection."""
     with on_this_machine():
-        yield from pack(path, name)
+        yield from pack(path, name, on_left_out)
 
 
 def pieces_of(descriptor: int, size: int) -> Iterator[bytes]:

@@ -3,16 +3,28 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from bhatti.trees.tar import BLOCK_BYTES, DIRECTORY, ENDING, FILE, HARD_LINK, PIECE_BYTES, SYMLINK, header
+from bhatti.trees.tar import BLOCK_BYTES, DIRECTORY, ENDING, FILE, HARD_LINK, PIECE_BYTES, SYMLINK, header, remark
+
+SPECIAL = {
+    stat.S_IFIFO: b"a named pipe",
+    stat.S_IFSOCK: b"a socket",
+    stat.S_IFBLK: b"a device",
+    stat.S_IFCHR: b"a device",
+}
+"""What is not packed, by the kind that its mode says."""
+
+Found = list[tuple[bytes, bytes, os.stat_result]]
+"""Paths, the names that they have in the archive, and what they are."""
 
 
-def pack(path: str, name: str = "") -> Iterator[bytes]:
+def pack(path: str, name: str = "", on_left_out: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
     """Yield a tar archive of the file or directory `path`, which may be a link to it, under `name`.
 
     Without a name, a directory is `.` and its files stand at the top; a file has its own name. Sockets, pipes and
-    devices are left out; what goes away meanwhile is too. Raises `OSError`.
+    devices are left out: a remark before the directory that they are in says so, and `on_left_out` is told the same.
+    What goes away meanwhile is left out too. Raises `OSError`.
     """
     root = os.fsencode(path)
     status = os.stat(root)
@@ -23,8 +35,13 @@ def pack(path: str, name: str = "") -> Iterator[bytes]:
     while waiting:
         place, known_as, status = waiting.pop()
         if stat.S_ISDIR(status.st_mode):
+            inner = _entries(place, b"" if known_as == b"." else known_as + b"/", strict=place == root)
+            for said in _special(inner):
+                out += remark(said)  # never the last thing: some readers want a header to follow
+                if on_left_out is not None:
+                    on_left_out(said)
             out += header(known_as + b"/", status, DIRECTORY)
-            waiting += _entries(place, b"" if known_as == b"." else known_as + b"/", strict=place == root)
+            waiting += inner
         elif stat.S_ISLNK(status.st_mode):
             with contextlib.suppress(FileNotFoundError):
                 out += header(known_as, status, SYMLINK, link=os.readlink(place))
@@ -46,9 +63,9 @@ def pack(path: str, name: str = "") -> Iterator[bytes]:
     yield bytes(out) + ENDING
 
 
-def _entries(folder: bytes, prefix: bytes, *, strict: bool) -> list[tuple[bytes, bytes, os.stat_result]]:
+def _entries(folder: bytes, prefix: bytes, *, strict: bool) -> Found:
     """Return what is in a directory, the first by name at the end; a lower one that has gone is empty."""
-    found = []
+    found: Found = []
     try:
         names = sorted(os.listdir(folder), reverse=True)
     except FileNotFoundError:
@@ -60,6 +77,12 @@ def _entries(folder: bytes, prefix: bytes, *, strict: bool) -> list[tuple[bytes,
         with contextlib.suppress(FileNotFoundError):
             found.append((place, prefix + name, os.lstat(place)))
     return found
+
+
+def _special(found: Found) -> list[bytes]:
+    """Return what to say of the entries that are not packed."""
+    kinds = ((name, SPECIAL.get(stat.S_IFMT(status.st_mode))) for _, name, status in reversed(found))
+    return [b"%b: %b" % (name, kind) for name, kind in kinds if kind is not None]
 
 
 def _file(place: bytes, known_as: bytes) -> Iterator[bytes]:

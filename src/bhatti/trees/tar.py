@@ -7,7 +7,7 @@ any size, and costs a guest under emulation half a second to import.
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 BLOCK_BYTES = 512
 PIECE_BYTES = 256 << 10
@@ -33,6 +33,16 @@ def header(name: bytes, status: os.stat_result, kind: bytes, *, size: int = 0, l
         + _long(link, b"K")
         + _block(name, mode, owner, size, max(0, int(status.st_mtime)), kind, link)
     )
+
+
+def remark(text: bytes) -> bytes:
+    """Return a comment between entries (a pax global header), which every reader passes over that is not told of it."""
+    record = b" comment=" + text + b"\n"
+    size = len(record) + 1
+    while len(str(size)) + len(record) > size:
+        size += 1
+    content = b"%d" % size + record
+    return _block(b"remark", 0o644, (0, 0), size, 0, b"g") + content + b"\0" * (-size % BLOCK_BYTES)
 
 
 def _long(text: bytes, kind: bytes) -> bytes:
@@ -135,8 +145,8 @@ def _parsed(field: bytes) -> int:
         raise Refused(f"the archive is damaged: {field!r} is no number") from None
 
 
-def next_entry(source: Source) -> Entry | None:
-    """Read headers up to the next entry's; None at the end of the archive."""
+def next_entry(source: Source, on_remark: Callable[[bytes], None] | None = None) -> Entry | None:
+    """Read headers up to the next entry's; None at the end of the archive. `on_remark` is told of comments."""
     name = link = size = None
     while True:
         block = source.exactly(BLOCK_BYTES)
@@ -163,6 +173,8 @@ def next_entry(source: Source) -> Entry | None:
             name, link = records.get(b"path", name), records.get(b"linkpath", link)
             if (digits := records.get(b"size", b"")).isdigit() and len(digits) <= 20:
                 size = int(digits)
+        elif on_remark is not None and (text := _records(content).get(b"comment")) is not None:
+            on_remark(text)
 
 
 def _records(content: bytes) -> dict[bytes, bytes]:

@@ -38,17 +38,25 @@ Owner = tuple[int, int]
 """User and group that what is made is given to."""
 
 
-def unpack(pieces: Iterator[bytes], into: str, *, owner: Owner | None = None, keep_owner: bool = False) -> int:
+def unpack(
+    pieces: Iterator[bytes],
+    into: str,
+    *,
+    owner: Owner | None = None,
+    keep_owner: bool = False,
+    on_left_out: Callable[[bytes], None] | None = None,
+) -> int:
     """Unpack a tar archive below the directory `into`, which is made if it is missing; return how many entries it had.
 
     Files replace files, directories are merged. What is made is given to `owner`, or with `keep_owner` to whom the
-    archive says. All of `pieces` is read. Raises `Refused`, and `OSError` with the name of the entry.
+    archive says. `on_left_out` is told what was left out when it was packed, in the words of whoever packed it. All of
+    `pieces` is read. Raises `Refused`, and `OSError` with the name of the entry.
     """
     target = _Target(into, owner, keep_owner)
     source = Source(pieces)
     count = 0
     try:
-        while (entry := next_entry(source)) is not None:
+        while (entry := next_entry(source, on_left_out)) is not None:
             count += 1
             with _named(entry.name):
                 target.put(entry, source)

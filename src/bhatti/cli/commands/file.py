@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from bhatti.cli import output
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.places import Places
 from bhatti.cli.session import client, json_option, print_json, quiet_option
@@ -19,7 +20,7 @@ PIECE_BYTES = 256 << 10
 HEADINGS = ("MODE", "SIZE", "MODIFIED", "NAME")
 
 
-@click.group()
+@click.group(cls=Aliased)
 def file() -> None:
     """Copy, read, write, list, move, remove and watch files of a sandbox.
 
@@ -111,14 +112,17 @@ def cp(source: str, target: str, as_json: bool, quiet: bool) -> None:
 
     `NAME:` alone is the directory in which its commands run.
     As with cp: into a directory that is there goes the source with its name; with `/.` behind it, what is in it.
-    Modes and links stay as they are. `-` is a tar stream on standard input or output. No file has its name before
-    all of it is there, and nothing from a sandbox is written outside of the target.
+    Modes and links stay as they are; sockets, pipes and devices are left out, which is told. `-` is a tar stream on
+    standard input or output. No file has its name before all of it is there, and nothing from a sandbox is written
+    outside of the target.
 
     Example: bhatti file cp agent-1:/workspace/results .
     """
     from bhatti.cli.copying import copied  # brings what packs and unpacks, which nobody else here needs
 
     copy = copied(client(), source, target, quiet=quiet or as_json)
+    for what in () if as_json else copy.left_out:
+        click.echo(f"left out: {what}", err=True)
     if target != "-":
         answer(copy, f"{copy.target}\t{copy.size_bytes} bytes", as_json=as_json, quiet=quiet)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from bhatti.cli import offline, output
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import answer, listed
 from bhatti.cli.commands.sandbox import followed, told
 from bhatti.cli.outfits import file_option, injection, secret_option, wanted_secrets
@@ -53,7 +54,7 @@ def fork(
     told(followed("fork", events, quiet=quiet or as_json), as_json=as_json, quiet=quiet)
 
 
-@click.group()
+@click.group(cls=Aliased)
 def checkpoint() -> None:
     """Keep copies of a sandbox, memory and disk, to go back to or to fork from.
 
@@ -120,7 +121,7 @@ def rm(sandbox: str, name: str, as_json: bool) -> None:
     answer(outcome, outcome.status, as_json=as_json)
 
 
-@click.group()
+@click.group(cls=Aliased)
 def snapshot() -> None:
     """Look at the memory of sandboxes that are stopped.
 

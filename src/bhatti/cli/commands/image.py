@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from bhatti.cli import offline, output, progress
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import answer, listed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.errors import BhattiError, InvalidRequest, Unavailable
@@ -32,7 +33,7 @@ detach_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Aliased)
 def image() -> None:
     """Build, take over, list and remove images.
 

@@ -4,16 +4,19 @@ import importlib.util
 
 import click
 
+from bhatti.cli.session import json_option, print_json
 from bhatti.errors import InvalidRequest, MissingDependency
 
 
 @click.command()
 @click.option("--http", metavar="[HOST:]PORT", help="Serve HTTP on this machine, not standard input and output.")
-def mcp(http: str | None) -> None:
+@json_option
+def mcp(http: str | None, as_json: bool) -> None:
     """Give sandboxes to an agent, by the Model Context Protocol.
 
     Meant to be started by the agent's own program, whose configuration names this command; docs/mcp.md says how. What
-    the agent makes is destroyed when this ends, unless it asks to keep it.
+    the agent makes is destroyed when this ends, unless it asks to keep it. With --http and --json, the address is told
+    as an object.
 
     Example: bhatti mcp --http 8808
     """
@@ -34,7 +37,7 @@ def mcp(http: str | None) -> None:
     if http is None:
         anyio.run(over_stdio)
     else:
-        anyio.run(over_http, host, port, click.echo)
+        anyio.run(over_http, host, port, (lambda url: print_json({"url": url})) if as_json else click.echo)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from bhatti.cli.answers import answer, listed
-from bhatti.cli.session import client, json_option, print_json
+from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.errors import Conflict, ErrorBody, OutOfSpace, Unavailable, from_body
 from bhatti.operations import table, types
 
@@ -21,7 +21,8 @@ from bhatti.operations import table, types
 @click.option("--since", type=int, metavar="ID", help="Only what came after the event with this id.")
 @click.option("--limit", type=int, metavar="N", help="So many events at most; 100 if not given.")
 @json_option
-def events(name: str | None, follow: bool, since: int | None, limit: int | None, as_json: bool) -> None:
+@quiet_option
+def events(name: str | None, follow: bool, since: int | None, limit: int | None, as_json: bool, quiet: bool) -> None:
     """Show what happened to the sandboxes, or to one of them, the latest last.
 
     With --json, an array; with --follow and --json, one object a line as it happens.
@@ -32,14 +33,15 @@ def events(name: str | None, follow: bool, since: int | None, limit: int | None,
     query = {key: str(value) for key, value in given.items() if value is not None}
     found = _list(query)
     if not follow:
-        _show(found, as_json)
+        names = (lambda event: str(event.id)) if quiet else None
+        listed(found, ("ID", "TIME", "SANDBOX", "WHAT", "DETAIL"), _row, as_json=as_json, names=names)
         return
     for event in found:
-        _tell(event, as_json)
+        _tell(event, as_json, quiet)
     # From the last one that was seen, so that nothing falls between the list and the stream.
     last = max((event.id for event in found), default=since)
     for event in _follow(query | ({"since": str(last)} if last is not None else {})):
-        _tell(event, as_json)
+        _tell(event, as_json, quiet)
 
 
 def _list(query: dict[str, str]) -> list[types.LoggedEvent]:
@@ -65,13 +67,11 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield from lines
 
 
-def _show(found: list[types.LoggedEvent], as_json: bool) -> None:
-    listed(found, ("ID", "TIME", "SANDBOX", "WHAT", "DETAIL"), _row, as_json=as_json)
-
-
-def _tell(event: types.LoggedEvent, as_json: bool) -> None:
+def _tell(event: types.LoggedEvent, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json(event)
+    elif quiet:
+        click.echo(event.id)
     else:
         number, moment, sandbox, kind, detail = _row(event)
         click.echo(f"{number:>6}  {moment}  {sandbox:<20}  {kind:<14}  {detail}".rstrip())

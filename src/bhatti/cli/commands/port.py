@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import listed
 from bhatti.cli.failures import report
 from bhatti.cli.session import client, endpoint, json_option, print_json, quiet_option
@@ -16,7 +17,7 @@ from bhatti.operations import table, types
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.group()
+@click.group(cls=Aliased)
 def port() -> None:
     """Show the ports on which programs in sandboxes listen.
 

@@ -5,13 +5,14 @@ import sys
 import click
 
 from bhatti.cli import output
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
 
 
-@click.group()
+@click.group(cls=Aliased)
 def secret() -> None:
     """Keep secrets encrypted, for the sandboxes that ask for them (`bhatti create --secret`).
 

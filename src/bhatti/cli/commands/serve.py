@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from bhatti.cli.session import json_option
+
 
 @click.command()
 @click.option("--state-dir", metavar="DIR", help="Where it keeps what outlives it.")
@@ -13,6 +15,7 @@ import click
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="How much it tells.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="For people, or for programs.")
 @click.option("--stop-all", is_flag=True, help="When it stops, end all sandboxes; otherwise they go on without it.")
+@json_option
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any other setting; repeatable.")
 def serve(
     state_dir: str | None,
@@ -21,13 +24,14 @@ def serve(
     log_level: str | None,
     log_format: str | None,
     stop_all: bool,
+    as_json: bool,
     sets: tuple[str, ...],
 ) -> None:
     """Run the daemon in the foreground, until Ctrl-C or SIGTERM.
 
     Settings come from /etc/bhatti/config.toml, ~/.config/bhatti/config.toml, the environment (BHATTI_…) and these
     options, the later ones winning; `bhatti config` shows them all. The sandboxes outlive the daemon, and the next one
-    takes them over.
+    takes them over. --json is `--log-format json`: every line that it writes is an object, an error too.
 
     Example: bhatti serve --log-format json --set defaults.memory_mb=1024
     """
@@ -36,7 +40,7 @@ def serve(
         "runtime_dir": runtime_dir,
         "engine": engine,
         "log_level": log_level,
-        "log_format": log_format,
+        "log_format": log_format or ("json" if as_json else None),
         "stop_all": "true" if stop_all else None,
     }
     settings = [*sets, *(f"{key}={value}" for key, value in given.items() if value is not None)]

@@ -7,7 +7,7 @@ import click
 
 from bhatti.cli import terminal
 from bhatti.cli.answers import listed
-from bhatti.cli.session import client, endpoint, json_option, quiet_option
+from bhatti.cli.session import client, endpoint, json_option, print_json, quiet_option
 from bhatti.cli.trailing import NamedCommand
 from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
@@ -21,14 +21,21 @@ from bhatti.sdk.terminal import DETACHED, TAKEN_OVER, Terminal
 @click.option("-r", "--read-only", is_flag=True, help="Watch a session without typing into it.")
 @click.option("-u", "--user", metavar="NAME", help="Whom to run it as; `root` is possible.")
 @click.option("-w", "--cwd", metavar="DIR", help="Where to begin; /workspace if the image has it.")
+@json_option
 def shell(
-    name: str, command: tuple[str, ...], session: str | None, read_only: bool, user: str | None, cwd: str | None
+    name: str,
+    command: tuple[str, ...],
+    session: str | None,
+    read_only: bool,
+    user: str | None,
+    cwd: str | None,
+    as_json: bool,
 ) -> int:
     """Open a terminal in a sandbox: a login shell, or another program.
 
     Ctrl+\\ detaches: the session lives on, and `bhatti shell NAME --session ID` comes back to it. A connection that is
     lost, a daemon that is restarted, and a sandbox that was put to sleep are come back to without being asked, and what
-    was missed is shown.
+    was missed is shown. With --json, the last line is an object: the session, how we left it, and its exit code.
 
     Example: bhatti shell agent-1 -- top
     """
@@ -53,7 +60,17 @@ def shell(
     )
     with opened, terminal.raw():
         code = opened.run()
-    if code not in (DETACHED, TAKEN_OVER):
+    left = {DETACHED: "detached", TAKEN_OVER: "taken-over"}.get(code)
+    if as_json:
+        print_json(
+            {
+                "session_id": opened.session_id,
+                "outcome": left or "ended",
+                "exit_code": None if left is not None else code,
+            }
+        )
+        return 0 if left is not None else code
+    if left is None:
         return code
     what = "detached" if code == DETACHED else "another terminal has taken the session over"
     click.echo(f"\n{what}; come back with `bhatti shell {name} --session {opened.session_id}`", err=True)

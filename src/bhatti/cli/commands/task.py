@@ -3,6 +3,7 @@
 import click
 
 from bhatti.cli import output, progress
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import answer, listed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.errors import BhattiError, Unavailable, from_body
@@ -10,7 +11,7 @@ from bhatti.model.task import TaskStatus
 from bhatti.operations import table, types
 
 
-@click.group()
+@click.group(cls=Aliased)
 def task() -> None:
     """List, show, cancel and wait for long work, such as the making of images. It goes on whoever waits for it.
 

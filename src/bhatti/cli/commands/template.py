@@ -3,6 +3,7 @@
 import click
 
 from bhatti.cli import output
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.outfits import outfit, outfit_options
 from bhatti.cli.session import client, json_option, print_json, quiet_option
@@ -12,7 +13,7 @@ WORDS = ("engine", "image", "cpus", "user", "init", "userdata")
 """What a template may say of itself in one word each."""
 
 
-@click.group()
+@click.group(cls=Aliased)
 def template() -> None:
     """Give what sandboxes are created with a name (`bhatti create --template`).
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from bhatti.cli import output
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import listed, removed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.model.user import Caps
@@ -45,7 +46,7 @@ def cap_options(command: F) -> F:
     return command
 
 
-@click.group()
+@click.group(cls=Aliased)
 def user() -> None:
     """Make, list, change and remove users, who call with keys.
 

@@ -3,6 +3,7 @@
 import click
 
 from bhatti.cli import output
+from bhatti.cli.aliases import Aliased
 from bhatti.cli.answers import answer, listed, removed
 from bhatti.cli.session import client, json_option, print_json, quiet_option
 from bhatti.cli.sizes import mib
@@ -10,7 +11,7 @@ from bhatti.errors import InvalidRequest
 from bhatti.operations import table, types
 
 
-@click.group()
+@click.group(cls=Aliased)
 def volume() -> None:
     """Make, list, grow, clone and remove volumes: disks that outlive sandboxes.
 

@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import signal
 import tarfile
@@ -119,6 +120,17 @@ def test_a_file_that_others_may_write_stays_so(served: Daemon, here: Path) -> No
         assert copied(client, f"{here}/file", f"one:{here}/there/new").target == f"one:{here}/there/new"
     assert (here / "there" / "new").read_text() == "ours"
     assert (here / "there" / "new").stat().st_mode & 0o777 == 0o666
+
+
+def test_what_is_not_copied_is_told_in_both_directions(served: Daemon, here: Path) -> None:
+    os.mkfifo(here / "here" / "tree" / "sub" / "pipe")
+    for source, target in ((f"{here}/here/tree", f"one:{here}/there"), (f"one:{here}/here/tree", f"{here}/back")):
+        done = served.bhatti("file", "cp", source, target)
+        assert (done.returncode, done.stderr) == (0, b"left out: sub/pipe: a named pipe\n")
+        done = served.bhatti("file", "cp", "--json", source, target)
+        assert (json.loads(done.stdout)["left_out"], done.stderr) == (["sub/pipe: a named pipe"], b"")
+    assert below(here / "there" / "tree") == TREE
+    assert below(here / "back" / "tree") == TREE
 
 
 def test_streams_are_archives(served: Daemon, here: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -27,6 +28,25 @@ def test_an_unknown_command_is_an_error(bhatti: Bhatti) -> None:
     done = bhatti("dance")
     assert (done.code, done.out) == (2, "")
     assert "No such command 'dance'" in done.err
+
+
+@pytest.mark.parametrize("arguments", [["ls"], ["inspect", "one"], ["secret", "ls"], ["exec", "one", "--", "true"]])
+def test_json_may_be_asked_for_before_the_command(bhatti: Bhatti, arguments: list[str]) -> None:
+    assert bhatti("--json", *arguments).json() is not None
+    assert json.loads(bhatti("--json", arguments[0], "--no-such-option").err)["code"] == "usage"
+
+
+def test_other_words_mean_the_same_commands(bhatti: Bhatti) -> None:
+    assert bhatti("list", "-q").out == bhatti("ls", "-q").out
+    assert bhatti("info", "one", "--json").json()["name"] == "one"
+    assert bhatti("destroy", "nobody").code == 4
+    assert bhatti("secret", "list", "--json").json() == []
+    assert bhatti("rotate-key").code == 2, "what is a word of a group is none of ours"
+
+
+def test_how_long_it_took_is_told_of_what_works_and_of_what_fails(bhatti: Bhatti) -> None:
+    for arguments in (["ls"], ["inspect", "nobody"]):
+        assert re.search(r"^took \d+\.\d{3} s$", bhatti("--timing", *arguments).err, re.MULTILINE)
 
 
 def test_another_word_for_a_command_is_answered_with_ours(bhatti: Bhatti) -> None:

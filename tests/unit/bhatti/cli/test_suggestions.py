@@ -2,6 +2,7 @@ import click
 import pytest
 from tests.commands import every_command
 
+from bhatti.cli.aliases import ALIASES
 from bhatti.cli.root import cli
 from bhatti.cli.suggestions import MEANT, MEANT_IN_GROUPS, meant
 
@@ -16,14 +17,14 @@ def hint(*arguments: str) -> str | None:
 @pytest.mark.parametrize(
     ("arguments", "ours"),
     [
-        (["list"], "bhatti ls"),
+        (["lists"], "bhatti ls"),
         (["lst"], "bhatti ls"),
         (["Create"], "bhatti create"),
         (["chekpoint", "ls"], "bhatti checkpoint"),
         (["ssh", "agent-1"], "bhatti shell"),
         (["cp", "a", "b"], "bhatti file cp"),
         (["dellete"], "bhatti rm"),
-        (["volume", "list"], "bhatti volume ls"),
+        (["volume", "lists"], "bhatti volume ls"),
         (["volume", "reszie"], "bhatti volume resize"),
         (["file", "cat"], "bhatti file read"),
         (["secret", "show"], "bhatti secret inspect"),
@@ -48,10 +49,10 @@ def test_who_wants_a_terminal_is_told_of_shell(arguments: list[str]) -> None:
 def test_our_words_are_commands_and_theirs_are_not() -> None:
     commands = every_command()
     assert set(MEANT.values()) <= set(commands)
-    assert not set(MEANT) & set(commands)
+    assert not set(MEANT) & {*commands, *ALIASES}
     inner = {name.split()[-1] for name in commands if " " in name}
     assert set(MEANT_IN_GROUPS.values()) <= inner
-    assert not set(MEANT_IN_GROUPS) & inner
+    assert not set(MEANT_IN_GROUPS) & {*inner, *ALIASES}
 
 
 def test_other_errors_are_left_alone() -> None:

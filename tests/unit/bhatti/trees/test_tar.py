@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bhatti.trees.tar import MAX_EXTENSION_BYTES, Entry, Refused, Source, header, next_entry, shown
+from bhatti.trees.tar import (
+    DIRECTORY,
+    ENDING,
+    MAX_EXTENSION_BYTES,
+    Entry,
+    Refused,
+    Source,
+    header,
+    next_entry,
+    remark,
+    shown,
+)
 
 STATUS = Path(__file__).stat()
 
@@ -43,6 +54,19 @@ def test_what_is_written_is_read_whatever_the_pieces(name: bytes, link: bytes, s
     assert entry is not None
     assert (entry.name, entry.link, entry.size, entry.mode) == (name, link, size, STATUS.st_mode & 0o7777)
     assert (entry.uid, entry.gid, entry.mtime) == (STATUS.st_uid, STATUS.st_gid, int(STATUS.st_mtime))
+
+
+@pytest.mark.parametrize("size", [0, 1, 88, 89, 90, 986, 987, 988, 5000])  # where the length gets another digit
+def test_remarks_stand_between_entries(size: int) -> None:
+    whole = remark(b"x" * size) + header(b"folder/", STATUS, DIRECTORY) + ENDING
+    heard: list[bytes] = []
+    source = Source(iter([whole]))
+    entry = next_entry(source, heard.append)
+    assert entry is not None
+    assert (entry.name, next_entry(source, heard.append), heard) == (b"folder/", None, [b"x" * size])
+    with tarfile.open(fileobj=io.BytesIO(whole)) as found:
+        assert found.getnames() == ["folder"]
+        assert found.pax_headers["comment"] == "x" * size
 
 
 def test_the_standard_library_reads_what_is_written() -> None:

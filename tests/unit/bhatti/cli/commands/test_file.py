@@ -114,7 +114,7 @@ def test_files_are_copied(bhatti: Bhatti, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"12345")
     assert bhatti("file", "cp", f"{tmp_path}/file", f"one:{tmp_path}/to").out == f"one:{tmp_path}/to\t5 bytes\n"
     copy = bhatti("file", "cp", "--json", f"one:{tmp_path}/to", f"{tmp_path}/back").json()
-    assert copy == {"source": f"one:{tmp_path}/to", "target": f"{tmp_path}/back", "size_bytes": 5}
+    assert copy == {"source": f"one:{tmp_path}/to", "target": f"{tmp_path}/back", "size_bytes": 5, "left_out": []}
     assert bhatti("file", "cp", "-q", f"one:{tmp_path}/to", f"{tmp_path}/back").out == ""
     assert bhatti("file", "cp", f"one:{tmp_path}", "-").out.startswith(tmp_path.name)
 

@@ -18,6 +18,7 @@ def test_events_are_a_table_and_json(bhatti: Bhatti) -> None:
     assert first.split()[3:5] == ["one", "created"]
     (made, *_) = bhatti("events", "--json", "--limit", "1", "--since", "0").json()
     assert made["kind"] == "created"
+    assert bhatti("events", "-q", "one").out.split()[0] == first.split()[0]
     assert bhatti("events", "--limit", "0").code == InvalidRequest.exit_code
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,18 @@ def test_options_become_settings_of_the_daemon(bhatti: Bhatti, monkeypatch: pyte
     assert command[:4] == [sys.executable, "-m", "bhatti.daemon", "serve"]
     settings = command[5::2]
     assert settings == ["defaults.cpus=2", "engine=qemu", "log_format=json", "stop_all=true"]
+
+
+def test_json_is_a_log_for_programs_and_an_error_in_it() -> None:
+    with short_directory() as directory:
+        daemon = Daemon(directory)
+        (directory / "run").write_text("in the way of its socket")
+        for arguments in (["--set", "no.such=thing"], []):
+            done = daemon.bhatti("serve", "--json", *arguments)
+            assert done.returncode not in (0, 1)
+            (*_, last) = map(json.loads, done.stderr.splitlines())
+            assert last["error"]
+            assert last["code"]
 
 
 def test_the_daemon_takes_the_place_of_the_command() -> None:

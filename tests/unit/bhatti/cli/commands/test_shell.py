@@ -1,7 +1,9 @@
+import json
 import subprocess
 import sys
 from contextlib import AbstractContextManager
 
+import pytest
 from tests.daemons import Daemon
 from tests.terminals import Screen, screen
 from tests.unit.bhatti.cli.conftest import Bhatti
@@ -35,6 +37,22 @@ def test_a_person_detaches_and_comes_back(served: Daemon, bhatti: Bhatti) -> Non
         person.wait_for(b"ready")
         person.type(b"\x04")
         assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(("keys", "outcome", "code"), [(b"exit 5\n", "ended", 5), (b"\x1c", "detached", None)])
+def test_how_it_ended_is_an_object(served: Daemon, keys: bytes, outcome: str, code: int | None) -> None:
+    with person_at(served, "shell", "--json", "one", "--", "sh", "-c", "echo ready; exec sh") as (person, process):
+        person.wait_for(b"ready")
+        person.type(keys)
+        person.wait_for(b'{"session_id"')
+        left = json.loads(b'{"session_id"' + person.wait_for(b"}"))
+        assert process.wait(60) == (code or 0)
+    assert (left["outcome"], left["exit_code"]) == (outcome, code)
+    if code is None:
+        with person_at(served, "shell", "one", "-s", left["session_id"]) as (person, process):
+            person.wait_for(b"ready")
+            person.type(b"exit\n")
+            assert process.wait(60) == 0
 
 
 def test_without_a_terminal_there_is_no_shell(bhatti: Bhatti) -> None:

@@ -52,7 +52,7 @@ async def test_a_task_is_listed_shown_and_waited_for(own: Served, bhatti: Bhatti
     await steps.let(IMAGE)
     assert (await bhatti("task", "wait", task)).out == "base\n"
     assert (await bhatti("task", "wait", "-q", task)).out == ""
-    assert json.loads((await bhatti("task", "inspect", task, "--json")).out)["image"] == "base"
+    assert json.loads((await bhatti("task", "inspect", task[:-4], "--json")).out)["image"] == "base"
     assert "image    base" in (await bhatti("task", "inspect", task)).out
     assert (await bhatti("task", "cancel", task)).code == 5
     assert (await bhatti("task", "inspect", "task_none")).code == 4

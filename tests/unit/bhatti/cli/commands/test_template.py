@@ -23,7 +23,8 @@ def test_a_template_from_its_creation_to_its_end(bhatti: Bhatti, tmp_path: Path)
     shown = bhatti("template", "inspect", "agent").out
     for part in ("256 MiB", "A=b", "of=agent", "k as /k", "/etc/it", "data at /data", "root", made["id"]):
         assert part in shown
-    assert bhatti("template", "inspect", made["id"], "--json").json() == made
+    for ref in (made["id"], made["id"][:4]):
+        assert bhatti("template", "inspect", ref, "--json").json() == made
     assert bhatti("template", "create", "agent", "--json").code == 5
     replaced = bhatti("template", "create", "--replace", "agent", "--label", "of=other").out
     assert replaced == f"{made['id']}\tagent\treplaced\n"

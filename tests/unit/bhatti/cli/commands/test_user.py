@@ -15,9 +15,11 @@ def test_a_user_is_made_listed_changed_and_removed(bhatti: Bhatti) -> None:
     bhatti("user", "update", "bert", "--name", "bertha", "--max-sandboxes", "7")
     shown = dict(line.split(None, 1) for line in bhatti("user", "inspect", "bertha").out.splitlines())
     assert (shown["sandboxes"], shown["cpus"], shown["images"]) == ("0 of 7", "0 of 2", "any at most")
-    assert bhatti("user", "inspect", "bertha", "--json").json()["max_images"] is None
-    assert bhatti("user", "rm", "bertha").out == "deleted\n"
-    assert bhatti("user", "ls", "--json").json() == []
+    found = bhatti("user", "inspect", "bertha", "--json").json()
+    assert found["max_images"] is None
+    assert bhatti("user", "info", found["id"][:-1], "--json").json() == found
+    assert bhatti("user", "delete", "bertha").out == "deleted\n"
+    assert bhatti("user", "list", "--json").json() == []
 
 
 def test_a_key_is_replaced(bhatti: Bhatti, remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
