@@ -18,7 +18,7 @@ test: ## run every test, real virtual machines included (TESTS=path or -k to cho
 	$(PYTHON) -m bhatti image build
 	$(PYTHON) -m pytest $(TESTS)
 
-check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/api.md and docs/cli.md are not stale
+check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/{api,cli,settings}.md are not stale
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -27,6 +27,7 @@ check: setup ## ruff, mypy --strict, import layers, tests mirror src, docs/api.m
 	$(PYTHON) scripts/tests_mirror_src.py
 	$(PYTHON) scripts/api_page.py --check
 	$(PYTHON) scripts/cli_page.py --check
+	$(PYTHON) scripts/settings_page.py --check
 
 bench: setup ## measure; prints the tables of docs/performance.md (SECTIONS="wire boot" to choose)
 	$(PYTHON) -m bench $(SECTIONS)

@@ -45,7 +45,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 class Qemu(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The QEMU engine. An empty text leaves the choice to the engine; `outside` is about user-mode network only,
-    `bridge_name` and `subnet` about the bridge of the administrator: users have bridges of their own.
+    `bridge_name` and `subnet` about the bridge of the administrator: users have bridges of their own. `dns` are the
+    addresses of the name servers that sandboxes ask.
 
     With `fork`, sandboxes are made from golden snapshots where that is possible; without it each one boots. Up to
     `ready_pool` forks are made before anybody asks for them.
@@ -101,7 +102,13 @@ class Firecracker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Docker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Docker engine. An empty text leaves the choice to the engine; see `engines.docker.settings` for the rest."""
+    """The Docker engine. An empty text leaves the choice to the engine.
+
+    `socket` is looked for if it is empty: DOCKER_HOST, then Docker's usual place. `runtime` is one that dockerd knows:
+    `runsc` for gVisor. `network = "none"` gives sandboxes a loopback and nothing else. `pull` lets images that are not
+    there be fetched. Without `no_new_privileges` sudo works inside. `pids_limit` bounds the processes of one sandbox;
+    `pool` is how many ready containers wait for whoever creates one.
+    """
 
     socket: str = ""
     runtime: str = ""
@@ -162,10 +169,14 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that can be set. `stop_all` ends all sandboxes when the daemon stops; otherwise they go on.
+    """Everything that can be set. `engine` is what runs sandboxes: `qemu`, `firecracker`, `docker`, or `auto`.
 
     `listen` is a `host:port` for callers with keys, beside the unix socket; empty for none. `user_registries` are the
-    registries, such as `docker.io`, from which users may pull images; without any, the administrator alone can.
+    registries, such as `docker.io`, from which users may pull images; without any, the administrator alone can. The log
+    goes to standard error, for people or for programs (`log_format`).
+
+    When the daemon stops, requests and orders under way have `drain_s` seconds to end. `stop_all` ends all sandboxes
+    then; otherwise they go on. `detect_blocking` is for who works on bhatti: what blocks the event loop fails.
     """
 
     state_dir: str

@@ -77,7 +77,8 @@ def version(wait: float | None, as_json: bool) -> None:
 def config(as_json: bool) -> None:
     """Show the settings that a daemon started here would have, and where each of them comes from.
 
-    That is a file, a variable of the environment, or the default. `url` is the daemon that commands call.
+    That is a file, a variable of the environment, or the default; docs/settings.md says what they mean. `url` is the
+    daemon that commands call.
 
     Example: bhatti config --json
     """
@@ -98,6 +99,8 @@ def config(as_json: bool) -> None:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as it is written in a file
     return (", ".join(map(str, value)) if isinstance(value, list) else str(value)) or "-"
 
 
