@@ -33,6 +33,8 @@ def events(name: str | None, follow: bool, since: int | None, limit: int | None,
     query = {key: str(value) for key, value in given.items() if value is not None}
     found = _list(query)
     if not follow:
+        if name is not None and not found and since is None:
+            client().call(table.SANDBOX_GET, id=name)  # nothing is told of it because there is none
         names = (lambda event: str(event.id)) if quiet else None
         listed(found, ("ID", "TIME", "SANDBOX", "WHAT", "DETAIL"), _row, as_json=as_json, names=names)
         return

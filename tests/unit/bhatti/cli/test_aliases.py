@@ -1,7 +1,10 @@
 import click
+import pytest
 from tests.commands import every_command
 
 from bhatti.cli.aliases import ALIASES, Aliased
+
+GROUPS = {name: command for name, command in every_command().items() if isinstance(command, click.Group)}
 
 
 @click.group(cls=Aliased)
@@ -28,7 +31,16 @@ def test_a_word_means_a_command_unless_one_is_called_so() -> None:
 
 
 def test_every_group_knows_them() -> None:
-    groups = [command for command in every_command().values() if isinstance(command, click.Group)]
-    assert len(groups) > 8
-    assert all(isinstance(found, Aliased) for found in groups)
+    assert len(GROUPS) > 8
+    assert all(isinstance(found, Aliased) for found in GROUPS.values())
     assert not set(ALIASES) & set(ALIASES.values())
+
+
+@pytest.mark.parametrize("name", list(GROUPS))
+def test_the_help_of_a_group_says_all_of_each_first_sentence(name: str) -> None:
+    found = GROUPS[name]
+    shown = " ".join(found.get_help(click.Context(found, info_name=name, terminal_width=60)).split())
+    for inner in found.commands.values():
+        sentence = " ".join((inner.help or "").split(". ")[0].split("\n\n")[0].split())
+        assert sentence.rstrip(".") in shown
+    assert "..." not in shown.replace("[ARGS]...", "")

@@ -22,6 +22,17 @@ def test_events_are_a_table_and_json(bhatti: Bhatti) -> None:
     assert bhatti("events", "--limit", "0").code == InvalidRequest.exit_code
 
 
+def test_what_never_was_has_no_events_and_that_is_said(bhatti: Bhatti) -> None:
+    done = bhatti("events", "nobody")
+    assert (done.code, done.out) == (4, "")
+    assert "there is no sandbox 'nobody'" in done.err
+    bhatti("create", "gone")
+    bhatti("rm", "gone")
+    assert [event["kind"] for event in bhatti("events", "gone", "--json").json()] == ["created", "destroyed"]
+    last = bhatti("events", "one", "--json").json()[-1]["id"]
+    assert bhatti("events", "one", "--since", str(last), "--json").json() == []
+
+
 def test_following_begins_with_what_was_and_goes_on(served: Daemon) -> None:
     with served.popen("events", "--follow", "--json", "followed", stdout=subprocess.PIPE) as watching:
         assert watching.stdout is not None
