@@ -148,14 +148,14 @@ class ConnectionPool:
     async def _negotiate(self, connect_s: float, reply_s: float) -> Hello:
         """Ask for HELLO on a new connection, and keep both."""
         channel = await self._open(connect_s)
+        self._busy.add(channel)  # so that `drop` and `close` find it
         try:
             channel.send(FrameType.HELLO_REQ, HelloRequest(client=CLIENT).to_json())
             kind, payload = (await channel.receive(self.deadline(reply_s)))[0]
             self._hello = self._understand(kind, payload)
         except BaseException:
-            channel.close()
+            self.discard(channel)
             raise
-        self._busy.add(channel)
         self.release(channel)
         return self._hello
 
@@ -177,13 +177,22 @@ class ConnectionPool:
         return Channel(sock, self.peer, self._buffer, prefix=self._authentication())
 
     async def _connect(self, port: int, patience_s: float) -> socket.socket:
-        if self._closed:
-            raise unreachable(self.peer, "the link was closed")
+        self._check_open()
         try:
             async with asyncio.timeout(patience_s):
-                return await self._transport.connect(port)
+                sock = await self._transport.connect(port)
         except TimeoutError as error:
             raise silent(self.peer, "no connection", patience_s) from error
+        try:
+            self._check_open()
+        except Unavailable:  # closed meanwhile: nobody else would ever close this one
+            sock.close()
+            raise
+        return sock
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise unreachable(self.peer, "the link was closed")
 
     def _authentication(self) -> bytes:
         return b"" if self.token is None else encode(FrameType.AUTH, self.token.encode())

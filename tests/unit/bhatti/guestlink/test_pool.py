@@ -305,6 +305,63 @@ async def test_a_closed_pool_opens_nothing(tmp_path: Path, new_pool: NewPool) ->
             await pool.acquire()
 
 
+@pytest.mark.parametrize("opening", ["hello", "acquire", "connect_forward"])
+async def test_what_is_opened_while_the_pool_is_closed_does_not_stay_open(
+    tmp_path: Path, new_pool: NewPool, opening: str
+) -> None:
+    connected, proceed = anyio.Event(), anyio.Event()
+
+    class Held(UnixTransport):
+        """Has connected, and does not say so yet."""
+
+        async def connect(self, port: int) -> socket.socket:
+            sock = await super().connect(port)
+            connected.set()
+            await proceed.wait()
+            return sock
+
+    pool = ConnectionPool(Held(tmp_path / "agent", tmp_path / "agent"), None, PATIENT)
+    gone = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.gone()
+        gone.set()
+
+    async def open_one() -> None:
+        with pytest.raises(Unavailable, match="the link was closed"):
+            await getattr(pool, opening)()
+
+    async with listening(tmp_path / "agent", script), anyio.create_task_group() as tasks:
+        tasks.start_soon(open_one)
+        await connected.wait()
+        pool.close()
+        proceed.set()
+        with anyio.fail_after(60):
+            await gone.wait()
+
+
+async def test_who_is_asked_who_it_is_while_connections_are_dropped_is_asked_no_further(
+    tmp_path: Path, new_pool: NewPool
+) -> None:
+    asked = anyio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.expect(FrameType.HELLO_REQ)
+        asked.set()
+        await peer.gone()
+
+    pool = new_pool()
+
+    async def ask() -> None:
+        with pytest.raises(Unavailable, match="closed here"):
+            await pool.hello()
+
+    async with listening(tmp_path / "agent", script), anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await asked.wait()
+        pool.drop()
+
+
 async def test_a_connection_that_does_not_come_about_is_given_up(tmp_path: Path, new_pool: NewPool) -> None:
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
         listener.bind(str(tmp_path / "agent"))
