@@ -4,13 +4,13 @@ A directory of sandboxes belongs to one engine, and no other is opened on it whi
 chosen is written down, and stays the choice for as long as there is any sandbox, whatever is installed meanwhile.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from bhatti.daemon.settings import Settings
 from bhatti.engines.base import Finding
 from bhatti.errors import Conflict
+from bhatti.images.artefacts import write_durably
 
 AUTO = "auto"
 BEST, OTHERWISE = "firecracker", "qemu"
@@ -40,11 +40,10 @@ def choose(settings: Settings, best: list[Finding]) -> Choice:
 
 
 def record(settings: Settings, engine: str) -> None:
-    """Write down whose sandboxes will be in the state directory. Blocks."""
-    path = Path(settings.state_dir) / RECORD
-    temporary = path.with_name(f"{RECORD}.{os.getpid()}")
-    temporary.write_text(f"{engine}\n")
-    temporary.replace(path)
+    """Write down, durably, whose sandboxes will be in the state directory. Blocks."""
+    state = Path(settings.state_dir)
+    if _recorded(state, "") != engine:
+        write_durably(state / RECORD, f"{engine}\n".encode())
 
 
 def check(settings: Settings, engine: str) -> None:

@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -225,7 +226,8 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
     `mode` is what it is created with, less the umask.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Of this thread alone: two that write the same file at once must not write into each other's.
+    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}")
     try:
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(content)

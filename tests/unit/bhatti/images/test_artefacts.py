@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,21 @@ def test_a_durable_write_replaces_or_leaves_the_old(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_durably(tmp_path / "directory", b"three")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["directory", "record.json"]
+
+
+def test_two_threads_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
+    path, contents = tmp_path / "record.json", [b"short", bytes(1 << 20)]
+    begin = threading.Barrier(2)
+
+    def write(content: bytes) -> None:
+        begin.wait()
+        for _ in range(10):
+            write_durably(path, content)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(write, contents))
+    assert path.read_bytes() in contents
+    assert [found.name for found in tmp_path.iterdir()] == ["record.json"]
 
 
 @pytest.mark.root
