@@ -17,7 +17,7 @@ import msgspec
 
 from bhatti.engines.qemu import snapshot
 from bhatti.engines.qemu.command import VOLUME_SLOTS
-from bhatti.engines.qemu.files import MachineFiles
+from bhatti.engines.qemu.files import MachineFiles, remove_files
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.mold import Mold, new_directory, read_mold, read_whole_mold
 from bhatti.engines.qemu.record import read_record
@@ -135,7 +135,12 @@ class GoldenSnapshots:
                 return found
             log.info("making a golden snapshot for %s: %s", _shape(spec), found)
             await anyio.to_thread.run_sync(new_directory, directory)
-            await self._make(golden_spec(spec, key), MachineFiles(directory))
+            try:
+                await self._make(golden_spec(spec, key), MachineFiles(directory))
+            except BaseException:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(remove_files, directory)
+                raise
             log.info("the golden snapshot %s is ready", key)
             found = await anyio.to_thread.run_sync(self._read, directory)
             if isinstance(found, str):

@@ -119,10 +119,11 @@ async def test_closing_gives_up_what_is_being_made(host: QemuHost) -> None:
     await begun.wait()
     await golden.aclose()
     assert len(ended) == 1
+    assert list(host.settings.golden_dir.iterdir()) == []
 
 
 async def test_a_failure_in_background_is_logged_and_tried_again_later(
-    golden: GoldenSnapshots, maker: Maker, caplog: pytest.LogCaptureFixture
+    golden: GoldenSnapshots, host: QemuHost, maker: Maker, caplog: pytest.LogCaptureFixture
 ) -> None:
     maker.failing = EngineFailure("no such luck")
     golden.ensure_soon(SPEC, ignore)
@@ -130,6 +131,7 @@ async def test_a_failure_in_background_is_logged_and_tried_again_later(
     with pytest.raises(EngineFailure):
         await golden.ensure(SPEC)
     assert "no such luck" in caplog.text
+    assert list(host.settings.golden_dir.iterdir()) == []
     maker.failing = None
     assert isinstance(await golden.ensure(SPEC), Mold)
 
