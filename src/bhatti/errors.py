@@ -225,6 +225,14 @@ CLASSES_BY_CODE: dict[str, type[BhattiError]] = {
 }
 
 
+MAX_SHOWN = 80
+
+
+def shortened(text: str) -> str:
+    """Return what a caller gave us as it can stand in a message: it may be of any length, the message may not."""
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
+
+
 def from_body(status: int, body: ErrorBody) -> BhattiError:
     """Rebuild the error that the daemon raised from its answer.
 

@@ -22,7 +22,7 @@ from bhatti.daemon.owned_volumes import spoken
 from bhatti.daemon.rates import RateLimits, kind_of
 from bhatti.daemon.settings import Rates
 from bhatti.daemon.volumes import Volumes
-from bhatti.errors import Conflict, NotFound, Unauthorized, Unavailable
+from bhatti.errors import Conflict, NotFound, Unauthorized, Unavailable, shortened
 from bhatti.model.references import by_beginning
 from bhatti.model.user import ADMIN, Caller, checked_user_name
 from bhatti.operations import types
@@ -231,7 +231,7 @@ class AccountBook(Accounts):
                 return user
         if (meant := by_beginning(ref, self._by_id)) is not None:
             return self._by_id[meant]
-        shown = ref if len(ref) <= 80 else ref[:77] + "..."
+        shown = shortened(ref)
         raise NotFound(f"there is no user {shown!r}", hint="`bhatti user ls` shows them", code="user-not-found")
 
     def _answer(self, user: UserRecord) -> types.User:

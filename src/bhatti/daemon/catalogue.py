@@ -7,7 +7,7 @@ told so in the same words as if it never had been.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 
-from bhatti.errors import Conflict, InvalidRequest, NotFound
+from bhatti.errors import Conflict, InvalidRequest, NotFound, shortened
 from bhatti.model.references import by_beginning
 from bhatti.model.sandbox import Status
 from bhatti.model.user import ADMIN, Caller
@@ -122,7 +122,7 @@ class Catalogue:
                     hint="`bhatti ls` shows what there is; `bhatti create` makes a new one",
                     code="sandbox-destroyed",
                 )
-        shown = ref if len(ref) <= 80 else ref[:77] + "..."
+        shown = shortened(ref)
         return NotFound(
             f"there is no sandbox {shown!r}",
             hint="`bhatti ls` shows the names and ids",

@@ -15,7 +15,7 @@ import msgspec
 
 from bhatti.daemon.builds import RecordedImages
 from bhatti.daemon.owned_volumes import owner_of, prefix_of
-from bhatti.errors import BhattiError, Forbidden, NotFound
+from bhatti.errors import BhattiError, Forbidden, NotFound, shortened
 from bhatti.images.oci.reference import Reference, parse_reference
 from bhatti.images.store import checked_image_name
 from bhatti.model.user import Caller
@@ -143,5 +143,5 @@ class OwnedImages:
 
 
 def _not_found(name: str) -> NotFound:
-    shown = name if len(name) <= 80 else name[:77] + "..."
+    shown = shortened(name)
     return NotFound(f"there is no image {shown!r}", hint="`bhatti image ls` shows them", code="image-not-found")

@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from bhatti.daemon import secret_uses
 from bhatti.daemon.orders import Orders
-from bhatti.errors import BhattiError, CorruptData, InvalidRequest, LimitExceeded, NotFound, OutOfSpace
+from bhatti.errors import BhattiError, CorruptData, InvalidRequest, LimitExceeded, NotFound, OutOfSpace, shortened
 from bhatti.model.origin import SecretUse
 from bhatti.model.sandbox import SandboxSpec, checked_name
 from bhatti.model.user import Caller
@@ -141,7 +141,7 @@ class Secrets(SecretBackend):
         for record in await self._journal().of(owner):
             if record.name == name:
                 return record
-        shown = name if len(name) <= 80 else name[:77] + "..."
+        shown = shortened(name)
         raise NotFound(f"there is no secret {shown!r}", hint="`bhatti secret ls` shows them", code="secret-not-found")
 
     async def _keys(self, journal: SecretJournal) -> Keys:

@@ -9,7 +9,7 @@ import msgspec
 
 from bhatti.daemon.admission import check_environment
 from bhatti.daemon.secret_uses import checked
-from bhatti.errors import Conflict, CorruptData, InvalidRequest, LimitExceeded, NotFound
+from bhatti.errors import Conflict, CorruptData, InvalidRequest, LimitExceeded, NotFound, shortened
 from bhatti.model.preferences import relabelled
 from bhatti.model.references import by_beginning
 from bhatti.model.sandbox import checked_name
@@ -91,7 +91,7 @@ class Templates(TemplateBackend):
             return record
         if (meant := by_beginning(ref, (record.id for record in records))) is not None:
             return next(record for record in records if record.id == meant)
-        shown = ref if len(ref) <= 80 else ref[:77] + "..."
+        shown = shortened(ref)
         raise NotFound(
             f"there is no template {shown!r}", hint="`bhatti template ls` shows them", code="template-not-found"
         )

@@ -22,7 +22,7 @@ from bhatti.daemon.orders import Orders
 from bhatti.daemon.owned_volumes import OwnedVolumes, owner_of
 from bhatti.engines.base import Engine
 from bhatti.engines.volumes import VolumeKeeper, VolumeUse
-from bhatti.errors import BhattiError, Busy, Conflict, InvalidRequest, NotFound, OutOfSpace, Unavailable
+from bhatti.errors import BhattiError, Busy, Conflict, InvalidRequest, NotFound, OutOfSpace, Unavailable, shortened
 from bhatti.model.sandbox import VolumeAttachment, VolumeStatus, checked_name
 from bhatti.model.user import Caller
 from bhatti.operations import types
@@ -276,7 +276,7 @@ class Volumes(VolumeBackend):
     def _find(self, name: str) -> VolumeRecord:
         self._opened()
         if (record := self._records.get(name)) is None:
-            shown = name if len(name) <= 80 else name[:77] + "..."
+            shown = shortened(name)
             raise NotFound(
                 f"there is no volume {shown!r}",
                 hint="`bhatti volume ls` shows what there is; `bhatti volume create` makes one",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from bhatti.errors import CorruptData, InvalidRequest, NotFound
+from bhatti.errors import CorruptData, InvalidRequest, NotFound, shortened
 from bhatti.images import base_image
 from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, silent, writable, write_durably
 from bhatti.images.guest_parts import PartsBuilder
@@ -269,7 +269,7 @@ def checked_image_name(name: str) -> str:
             code="bad-image-name",
         )
     if not NAME_PATTERN.fullmatch(name):
-        shown = name if len(name) <= 80 else name[:77] + "..."
+        shown = shortened(name)
         raise InvalidRequest(
             f"{shown!r} cannot name an image",
             hint="give one with --name: 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",

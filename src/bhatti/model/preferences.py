@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from bhatti.errors import InvalidRequest
+from bhatti.errors import InvalidRequest, shortened
 
 MAX_LABELS = 16
 MAX_LABEL_KEY = 128
@@ -46,7 +46,7 @@ def relabelled(labels: Mapping[str, str], add: Mapping[str, str], remove: Iterab
 
 
 def _check_key(key: str) -> None:
-    shown = key if len(key) <= 80 else key[:77] + "..."
+    shown = shortened(key)
     if not 1 <= len(key) <= MAX_LABEL_KEY or "=" in key or not key.isprintable():
         raise _bad(f"{shown!r} cannot be a label", f"a label is 1 to {MAX_LABEL_KEY} printable characters without '='")
     if key.startswith(RESERVED_PREFIX):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from bhatti.errors import InvalidRequest
+from bhatti.errors import InvalidRequest, shortened
 
 NAME_PATTERN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
 """1 to 63 characters; a name can be a host name label, a file name and an argument without quoting."""
@@ -86,7 +86,7 @@ class SandboxSpec(msgspec.Struct, frozen=True, kw_only=True):
 def checked_name(name: str, what: str = "a sandbox") -> str:
     """Return `name` if it may be that of `what`, else raise `InvalidRequest` (code `bad-name`)."""
     if not NAME_PATTERN.fullmatch(name):
-        shown = name if len(name) <= 80 else name[:77] + "..."
+        shown = shortened(name)
         raise InvalidRequest(
             f"{shown!r} cannot name {what}",
             hint="use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit",

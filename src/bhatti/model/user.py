@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from bhatti.errors import InvalidRequest
+from bhatti.errors import InvalidRequest, shortened
 from bhatti.model.sandbox import NAME_PATTERN
 
 MAX_CAP = 10**12
@@ -55,7 +55,7 @@ def checked_user_name(name: str) -> str:
     """Return `name` if it may name a user, else raise `InvalidRequest` (code `bad-name`)."""
     if NAME_PATTERN.fullmatch(name) and name != LOCAL and not name.startswith("usr_"):
         return name
-    shown = name if len(name) <= 80 else name[:77] + "..."
+    shown = shortened(name)
     raise InvalidRequest(
         f"{shown!r} cannot name a user",
         hint="use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit; "

@@ -7,7 +7,7 @@ import math
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from bhatti.errors import BhattiError, ErrorBody, LimitExceeded, Unavailable
+from bhatti.errors import BhattiError, ErrorBody, LimitExceeded, Unavailable, shortened
 from bhatti.server.call import json_response
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def ours(error: Exception, request: web.Request, request_id: str) -> BhattiError
 
 def _of_http(error: web.HTTPException, request: web.Request, request_id: str) -> web.Response:
     """Return what the HTTP machinery itself had to say, in our words."""
-    shown = request.path if len(request.path) <= 80 else request.path[:77] + "..."
+    shown = shortened(request.path)
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         body = ErrorBody(

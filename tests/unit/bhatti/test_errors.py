@@ -8,6 +8,11 @@ from bhatti import errors
 from bhatti.errors import BhattiError, Busy, Conflict, EngineFailure, ErrorBody, NotFound, from_body
 
 
+def test_what_was_given_is_shown_in_messages_up_to_a_length() -> None:
+    assert errors.shortened("x" * 80) == "x" * 80
+    assert errors.shortened("x" * 81) == "x" * 77 + "..."
+
+
 def all_classes(cls: type[BhattiError] = BhattiError) -> list[type[BhattiError]]:
     # Some modules tell cases of their own apart by a subclass; to callers those are what their parents are.
     children = (child for child in cls.__subclasses__() if child.__module__ == errors.__name__)
