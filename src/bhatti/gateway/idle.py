@@ -15,7 +15,6 @@ class Watched(ByteStream):
         self._stream = stream
         self._clock = clock
         self._moved = clock()
-        self.expired = False
 
     async def receive(self, max_bytes: int = 65536) -> bytes:
         """See `anyio.abc.ByteReceiveStream`."""
@@ -42,9 +41,8 @@ class Watched(ByteStream):
         return self._stream.extra_attributes
 
     async def expire(self, idle_s: float, scope: anyio.CancelScope) -> None:
-        """Cancel `scope` as soon as nothing has moved for `idle_s`; `expired` says so then."""
+        """Cancel `scope` as soon as nothing has moved for `idle_s` seconds."""
         # What moves sets no event: it would do so a thousand times a second for one who looks once in minutes.
         while (left := self._moved + idle_s - self._clock()) > 0:  # noqa: ASYNC110
             await anyio.sleep(left)
-        self.expired = True
         scope.cancel()

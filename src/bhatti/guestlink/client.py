@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict
 
 import anyio.abc
 
@@ -110,10 +110,7 @@ class GuestLink:
         the guest.
         """
         request = ExecRequest(
-            argv=tuple(argv),
-            env=dict(env or {}),
-            cwd=cwd or "",
-            user=user or "",
+            **_command(argv, env, cwd, user),
             timeout_sec=timeout_s or 0.0,
             no_stdin=stdin is None,
             exit_info=True,
@@ -137,10 +134,7 @@ class GuestLink:
         return ExecStream(
             self._exchange,
             ExecRequest(
-                argv=tuple(argv),
-                env=dict(env or {}),
-                cwd=cwd or "",
-                user=user or "",
+                **_command(argv, env, cwd, user),
                 timeout_sec=timeout_s or 0.0,
                 exit_info=True,
                 kill_on_eof=True,
@@ -161,10 +155,7 @@ class GuestLink:
         Raises `GuestFailure`. Cancelling leaves it open whether the command was started.
         """
         request = ExecRequest(
-            argv=tuple(argv),
-            env=dict(env or {}),
-            cwd=cwd or "",
-            user=user or "",
+            **_command(argv, env, cwd, user),
             detach=True,
             output_file=output_file or "",
         )
@@ -185,7 +176,14 @@ class GuestLink:
         stdout and stderr stay apart, also when they are replayed by `attach`. For `max_idle_s` and `ring_bytes` see
         `shell`.
         """
-        return self._new_session(argv, env, cwd, user, max_idle_s, ring_bytes, session=True)
+        request = ExecRequest(
+            **_command(argv, env, cwd, user),
+            max_idle_sec=max_idle_s,
+            ring_bytes=ring_bytes,
+            session=True,
+            exit_info=True,
+        )
+        return TerminalStream(self._exchange, request)
 
     def shell(
         self,
@@ -204,7 +202,16 @@ class GuestLink:
         It is killed when nobody was attached for `max_idle_s` seconds (0: never). `ring_bytes` of output are kept for
         who attaches later (0: the agent's default, 64 KiB).
         """
-        return self._new_session(argv, env, cwd, user, max_idle_s, ring_bytes, tty=True, rows=rows, cols=cols)
+        request = ExecRequest(
+            **_command(argv, env, cwd, user),
+            max_idle_sec=max_idle_s,
+            ring_bytes=ring_bytes,
+            tty=True,
+            rows=rows,
+            cols=cols,
+            exit_info=True,
+        )
+        return TerminalStream(self._exchange, request)
 
     def attach(
         self, session_id: str, *, since: int | None = None, read_only: bool = False, takeover: bool = True
@@ -339,31 +346,15 @@ class GuestLink:
         payload = await self._exchange.ask(FrameType.SYNC_REQ, b"", FrameType.SYNC_RESP, seconds=self._deadlines.sync_s)
         return self._exchange.decode(SyncResponse, payload)
 
-    def _new_session(
-        self,
-        argv: Sequence[str],
-        env: Mapping[str, str] | None,
-        cwd: str | None,
-        user: str | None,
-        max_idle_s: int,
-        ring_bytes: int,
-        *,
-        session: bool = False,
-        tty: bool = False,
-        rows: int = 0,
-        cols: int = 0,
-    ) -> TerminalStream:
-        request = ExecRequest(
-            argv=tuple(argv),
-            env=dict(env or {}),
-            cwd=cwd or "",
-            user=user or "",
-            max_idle_sec=max_idle_s,
-            ring_bytes=ring_bytes,
-            session=session,
-            tty=tty,
-            rows=rows,
-            cols=cols,
-            exit_info=True,
-        )
-        return TerminalStream(self._exchange, request)
+
+class _Command(TypedDict):
+    """What to run, where and as whom, in the words of `ExecRequest`."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    user: str
+
+
+def _command(argv: Sequence[str], env: Mapping[str, str] | None, cwd: str | None, user: str | None) -> _Command:
+    return {"argv": tuple(argv), "env": dict(env or {}), "cwd": cwd or "", "user": user or ""}

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Unit = Callable[[sqlite3.Connection], T]
+"""Works on the store inside a transaction."""
+
+Write = Callable[[Unit[None]], Awaitable[None]]
+"""Carries a unit out in a transaction of its own, and tells those who wait for news."""
 
 BUSY_TIMEOUT_S = 5.0
 """How long to wait for another process (a backup, a curious person's shell) to let go of the file."""

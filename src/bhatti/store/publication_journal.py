@@ -1,14 +1,10 @@
 """What is published, written down; each method is one transaction."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable
 
 from bhatti.store import events, publications
-from bhatti.store.database import Database, Unit
+from bhatti.store.database import Database, Write
 from bhatti.store.publications import PublicationRecord
-
-Write = Callable[[Unit[None]], Awaitable[None]]
-"""Carries a unit out in a transaction, and tells those who wait for news."""
 
 
 class PublicationJournal:

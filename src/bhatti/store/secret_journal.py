@@ -4,9 +4,8 @@ import sqlite3
 from collections.abc import Callable
 
 from bhatti.store import events, secrets
-from bhatti.store.database import Database
+from bhatti.store.database import Database, Write
 from bhatti.store.secrets import SecretRecord
-from bhatti.store.volume_journal import Write
 
 
 class SecretJournal:

@@ -5,13 +5,12 @@ A row is its own journal: what a start finds `running` ended with the daemon tha
 
 import datetime
 import sqlite3
-from collections.abc import Awaitable, Callable
 
 import msgspec
 
 from bhatti.errors import ErrorBody
 from bhatti.model.task import TaskStatus
-from bhatti.store.database import Database, Unit
+from bhatti.store.database import Database, Write
 
 KEPT = datetime.timedelta(hours=24)
 """The reference's figure: long enough for who starts something in the evening."""
@@ -36,7 +35,7 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
 class TaskJournal:
     """The store as far as tasks go. When a caller is cancelled, what it ordered is written all the same."""
 
-    def __init__(self, database: Database, write: Callable[[Unit[None]], Awaitable[None]]) -> None:
+    def __init__(self, database: Database, write: Write) -> None:
         self._database = database
         self._write = write
 

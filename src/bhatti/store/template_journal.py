@@ -3,9 +3,8 @@
 import sqlite3
 
 from bhatti.store import events, templates
-from bhatti.store.database import Database
+from bhatti.store.database import Database, Write
 from bhatti.store.templates import TemplateRecord
-from bhatti.store.volume_journal import Write
 
 
 class TemplateJournal:

@@ -1,14 +1,10 @@
 """What is done with volumes, written down before the act and settled after it; each method is one transaction."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable
 
 from bhatti.store import events, volumes
-from bhatti.store.database import Database, Unit
+from bhatti.store.database import Database, Write
 from bhatti.store.volumes import VolumeRecord
-
-Write = Callable[[Unit[None]], Awaitable[None]]
-"""Carries a unit out in a transaction, and tells those who wait for news."""
 
 
 class VolumeJournal:

@@ -1,9 +1,9 @@
 """The loop that puts idle sandboxes to sleep.
 
-Theory of operation. Once a second every running sandbox is looked at with what
-the host knows; that costs nothing. Only where this is not enough is the guest asked, in a task of its own, so that one
-that does not answer holds up nobody. To pause and to stop are orders of the daemon, which may refuse: another order is
-under way, or somebody came in. Then the next round decides anew.
+Theory of operation. Once a second every running sandbox is looked at with what the host knows; that costs nothing. Only
+where this is not enough is the guest asked, in a task of its own, so that one that does not answer holds up nobody. To
+pause and to stop are orders of the daemon, which may refuse: another order is under way, or somebody came in. Then the
+next round decides anew.
 
 The clock and the waiting are arguments; tests live through hours in milliseconds.
 """

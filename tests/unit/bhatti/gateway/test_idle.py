@@ -34,10 +34,10 @@ async def test_silence_ends_and_what_moves_begins_it_anew() -> None:
             clock.now = 27.9
             with anyio.move_on_after(0.01):
                 await watched.expire(10, scope)
-            assert (watched.expired, scope.cancel_called) == (False, False)
+            assert not scope.cancel_called
             clock.now = 28.0
             await watched.expire(10, scope)
-        assert (watched.expired, scope.cancel_called) == (True, True)
+        assert scope.cancel_called
         assert watched.extra(anyio.abc.SocketAttribute.remote_port) == port
         await watched.send_eof()
         await watched.aclose()
