@@ -207,7 +207,7 @@ class Power:
     async def rouse(self, record: Record) -> None:
         """Let a paused sandbox run on, for somebody who is in. One that was stopped stays so: nobody is in any more."""
         await self.claims.free(record.id, of=IN_THE_WAY)
-        if self._ledger.entry(record.id).warm:
+        if self._ledger.is_warm(record.id):
             await self.guest(record)
 
     async def guest(self, record: Record, *, wake: bool = True) -> GuestLink:

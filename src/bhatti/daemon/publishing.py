@@ -18,7 +18,6 @@ from bhatti.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from bhatti.gateway.limits import Limits
 from bhatti.gateway.published import Published, Site
 from bhatti.gateway.routing import url_of
-from bhatti.guestlink.client import GuestLink
 from bhatti.guestlink.ports import AGENT
 from bhatti.model.alias import checked_alias, proposals
 from bhatti.model.user import ADMIN, Caller
@@ -188,13 +187,13 @@ class Publishing(PublicationBackend, Published):
         return None if entry is None else entry.site
 
     @contextlib.asynccontextmanager
-    async def enter(self, site: Site) -> AsyncIterator[GuestLink]:
+    async def enter(self, site: Site) -> AsyncIterator[Visitor]:
         """See `Published`."""
         entry = self._by_alias.get(site.alias)
         if entry is None or entry.site is not site:
             raise NotFound("it is published no more", code="not-published")
         async with self._visit(entry.record.sandbox_id, f"a request for {site.alias} is under way") as visitor:
-            yield visitor.link
+            yield visitor
 
     def answered(self, status: int, seconds: float) -> None:
         """See `Published`."""

@@ -23,10 +23,11 @@ from bhatti.gateway.limits import Limits
 from bhatti.gateway.published import Published, Site
 from bhatti.gateway.refusals import Refusal
 from bhatti.gateway.routing import Destination, destination
-from bhatti.guestlink.client import GuestLink
 from bhatti.model.user import KEY_PATTERN
+from bhatti.server.backend import Visitor
 from bhatti.server.call import CURRENT, Current
 from bhatti.server.exchange import BodyTooLarge, NoAnswer, exchange, passed
+from bhatti.server.tunnels import tunnel
 from bhatti.taskgroups import together
 
 log = logging.getLogger(__name__)
@@ -120,9 +121,9 @@ class Gateway:
 
     async def _passed_on(self, request: web.Request, site: Site, going: Destination) -> web.StreamResponse:
         headers = list(self._headers(request, site, going))
-        async with self._awake(site) as link:
+        async with self._awake(site) as visitor:
             try:
-                async with link.forward(site.port) as stream, together() as tasks:
+                async with tunnel(visitor, site.port) as stream, together() as tasks:
                     watched = Watched(stream)
                     tasks.start_soon(watched.expire, self._limits.idle_timeout_s, tasks.cancel_scope)
                     response = await exchange(
@@ -140,15 +141,15 @@ class Gateway:
                 raise refusals.not_ready() from err
 
     @contextlib.asynccontextmanager
-    async def _awake(self, site: Site) -> AsyncIterator[GuestLink]:
-        """Give the link into a site's sandbox, which is awake then and stays so for the block, and a place there."""
+    async def _awake(self, site: Site) -> AsyncIterator[Visitor]:
+        """Let a request into a site's sandbox, which is awake then and stays so for the block, and give it a place."""
         if site.waiting >= self._limits.max_waiting:
             raise refusals.too_many()
         site.waiting += 1
         async with contextlib.AsyncExitStack() as stack:
             try:
                 with anyio.fail_after(self._limits.wake_timeout_s):
-                    link = await stack.enter_async_context(self._published.enter(site))
+                    visitor = await stack.enter_async_context(self._published.enter(site))
                     await stack.enter_async_context(site.places)
             except TimeoutError as err:
                 raise refusals.too_slow() from err
@@ -157,7 +158,7 @@ class Gateway:
                 raise refusals.not_ready() from err
             finally:
                 site.waiting -= 1
-            yield link
+            yield visitor
 
     def _headers(self, request: web.Request, site: Site, going: Destination) -> Iterator[tuple[str, str]]:
         yield "Host", f"localhost:{site.port}"

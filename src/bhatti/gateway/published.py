@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from bhatti.guestlink.client import GuestLink
+from bhatti.server.backend import Visitor
 
 MAX_AT_ONCE = 256
 """Connections into one sandbox for one of its ports; an agent has 512 for all, and the owner's own need some. Who comes
@@ -49,7 +49,7 @@ class Published(abc.ABC):
         """Return the site of that name; raises `Unavailable` while the daemon starts or stops."""
 
     @abc.abstractmethod
-    def enter(self, site: Site) -> AbstractAsyncContextManager[GuestLink]:
+    def enter(self, site: Site) -> AbstractAsyncContextManager[Visitor]:
         """Return a block in which the site's sandbox is used; entering wakes it. Raises as `Backend.visit` does."""
 
     @abc.abstractmethod

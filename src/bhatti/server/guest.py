@@ -27,8 +27,8 @@ HINTS = {
 """What the caller can do about an answer of the agent, which speaks of what it saw and not of what to do."""
 
 
-class entered(AbstractAsyncContextManager[GuestLink]):
-    """Give the link into the call's sandbox; an error of the block becomes the one that the caller can act on.
+class inside(AbstractAsyncContextManager[Visitor]):
+    """Let the call into its sandbox; an error of the block becomes the one that the caller can act on.
 
     A class, which takes half of a generator's time: every call into a guest comes by.
     """
@@ -39,8 +39,8 @@ class entered(AbstractAsyncContextManager[GuestLink]):
         self._call = call
         self._visiting = visiting(call)
 
-    async def __aenter__(self) -> GuestLink:
-        return (await self._visiting.__aenter__()).link
+    async def __aenter__(self) -> Visitor:
+        return await self._visiting.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -51,6 +51,23 @@ class entered(AbstractAsyncContextManager[GuestLink]):
             await self._visiting.__aexit__(kind, error, trace)
         if told is not None and told is not error:
             raise told from error
+
+
+class entered(AbstractAsyncContextManager[GuestLink]):
+    """As `inside`, for those who need nothing but the link."""
+
+    __slots__ = ("_inside",)
+
+    def __init__(self, call: Call) -> None:
+        self._inside = inside(call)
+
+    async def __aenter__(self) -> GuestLink:
+        return (await self._inside.__aenter__()).link
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._inside.__aexit__(kind, error, trace)
 
 
 def visiting(call: Call, *, wake: bool = True) -> AbstractAsyncContextManager[Visitor]:

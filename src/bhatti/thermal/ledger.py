@@ -67,6 +67,11 @@ class Ledger:
             found = self._entries[sandbox_id] = Entry(self.clock())
         return found
 
+    def is_warm(self, sandbox_id: str) -> bool:
+        """Return whether its processors were halted. One that is gone is not warm, and does not come back by this."""
+        found = self._entries.get(sandbox_id)
+        return found is not None and found.warm
+
     def forget(self, sandbox_id: str) -> None:
         """Drop the entry of a sandbox that is gone."""
         self._entries.pop(sandbox_id, None)

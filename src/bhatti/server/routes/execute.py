@@ -13,6 +13,7 @@ from aiohttp import WSMsgType, web
 from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import ExecStream, Exit, GuestLink, Stderr, Stdout
 from bhatti.operations import table, types
+from bhatti.server.backend import Visitor
 from bhatti.server.call import Call, Handler, decoded
 from bhatti.server.events import EventStream
 from bhatti.server.failures import ours
@@ -97,7 +98,7 @@ async def over_socket(call: Call) -> web.StreamResponse:
                 raise InvalidRequest("the first message is the request, as JSON text", code="invalid-json")
             request = decoded(first.data.encode(), types.ExecRequest)
             async with _started(visitor.link, request) as stream:
-                last: types.Event = await _converse(socket, stream)
+                last: types.Event = await _converse(socket, stream, visitor)
         except TimeoutError:
             last = types.Event.of(InvalidRequest("no request came"))
         except Exception as err:
@@ -106,11 +107,11 @@ async def over_socket(call: Call) -> web.StreamResponse:
     return socket
 
 
-async def _converse(socket: web.WebSocketResponse, stream: ExecStream) -> types.ExecEvent:
+async def _converse(socket: web.WebSocketResponse, stream: ExecStream, visitor: Visitor) -> types.ExecEvent:
     """Carry output out and input in, until the command ends; raises `ConnectionResetError` if the caller leaves."""
     last = types.ExecEvent(type="error", error="the command's stream ended without its exit", code="unavailable")
     async with together() as tasks:
-        tasks.start_soon(_take_input, socket, stream)
+        tasks.start_soon(_take_input, socket, stream, visitor)
         tasks.start_soon(keep_alive, socket)
         async for event in stream:
             if isinstance(event, Exit):
@@ -121,11 +122,13 @@ async def _converse(socket: web.WebSocketResponse, stream: ExecStream) -> types.
     return last
 
 
-async def _take_input(socket: web.WebSocketResponse, stream: ExecStream) -> None:
+async def _take_input(socket: web.WebSocketResponse, stream: ExecStream, visitor: Visitor) -> None:
+    """Pass on what comes. Where the sandbox was paused meanwhile, that lets it run on: an end or a kill as well."""
     async for message in socket:
         if message.type is not WSMsgType.BINARY:
             raise InvalidRequest("after the request, messages are binary", code="invalid-request")
         kind, data = message.data[:1], message.data[1:]
+        await visitor.rouse()
         if kind == STDIN and data:
             await stream.send_stdin(data)
         elif kind == STDIN:

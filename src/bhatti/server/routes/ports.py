@@ -10,8 +10,9 @@ from bhatti.guestlink.ports import listening
 from bhatti.model.sandbox import Temperature
 from bhatti.operations import table, types
 from bhatti.server.call import Call, Handler
-from bhatti.server.guest import entered
+from bhatti.server.guest import entered, inside
 from bhatti.server.relay import Connection, Hijacked, carried
+from bhatti.server.tunnels import tunnel
 
 PROTOCOL = "tcp"
 """What a forwarded connection is called in `Upgrade`."""
@@ -63,7 +64,7 @@ async def forward(call: Call) -> web.StreamResponse:
             hint=f"send `Connection: Upgrade` and `Upgrade: {PROTOCOL}`; `bhatti forward` does",
             code="upgrade-required",
         )
-    async with entered(call) as link, link.forward(port) as stream:
+    async with inside(call) as visitor, tunnel(visitor, port) as stream:
         connection = Connection.take(call.request)
         head = f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {PROTOCOL}\r\n"
         await connection.send(f"{head}X-Request-Id: {call.request_id}\r\n\r\n".encode())

@@ -9,8 +9,9 @@ from bhatti.errors import ErrorBody, GuestFailure
 from bhatti.operations import table
 from bhatti.server.call import Call, Handler, json_response
 from bhatti.server.exchange import NoAnswer, exchange, passed
-from bhatti.server.guest import HINTS, entered
+from bhatti.server.guest import HINTS, inside
 from bhatti.server.routes.ports import port_of
+from bhatti.server.tunnels import tunnel
 
 PREFIX = re.compile(r"/sandboxes/[^/?]+/proxy/[^/?]+")
 
@@ -18,9 +19,9 @@ PREFIX = re.compile(r"/sandboxes/[^/?]+/proxy/[^/?]+")
 async def pass_on(call: Call) -> web.StreamResponse:
     """Pass one request on, and its answer back; an upgrade makes it a raw connection both ways."""
     port = port_of(call)
-    async with entered(call) as link:
+    async with inside(call) as visitor:
         try:
-            async with link.forward(port) as stream:
+            async with tunnel(visitor, port) as stream:
                 return await exchange(call.request, stream, _target(call.request.raw_path), _headers(call, port))
         except GuestFailure as err:
             return _bad_gateway(call, f"tunnel failed: {err.message}")

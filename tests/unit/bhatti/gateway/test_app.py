@@ -205,6 +205,9 @@ async def test_sockets_and_any_other_upgrade_go_through(own: Served, stranger: a
         async with stranger.ws_connect("/p/one/live") as socket:
             await socket.send_str("this")
             assert await socket.receive_str() == "heard this"
+            await own.service.pause_sandbox("one")
+            await socket.send_str("that")
+            assert await socket.receive_str(timeout=60) == "heard that"
         reader, writer = await asyncio.open_connection(*own.gateway.addresses[0][:2])
         writer.write(b"GET /p/chat/ HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")

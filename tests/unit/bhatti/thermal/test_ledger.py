@@ -48,3 +48,12 @@ def test_asleep_and_awake() -> None:
     assert (entry.temperature, entry.asleep_because, entry.unanswered) == (Temperature.WARM, "idle for 30 s", 0)
     ledger.awake("a")
     assert (entry.temperature, entry.asleep_because) == (Temperature.HOT, "")
+
+
+def test_whether_one_is_warm_can_be_asked_of_any() -> None:
+    ledger = Ledger(Time())
+    ledger.asleep("a", "on request", warm=True)
+    assert ledger.is_warm("a")
+    ledger.forget("a")
+    assert not ledger.is_warm("a")
+    assert ledger._entries == {}

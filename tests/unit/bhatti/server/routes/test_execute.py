@@ -184,6 +184,24 @@ async def test_a_command_is_killed_when_asked_for(served: Served) -> None:
         assert (await heard(socket))[2] == {"type": "exit", "exit_code": 137, "reason": "killed"}
 
 
+async def test_input_lets_a_paused_sandbox_run_on_and_so_do_its_end_and_a_kill(own: Served) -> None:
+    async with conversation(own, cmd=["cat"]) as socket:
+        await socket.send_bytes(b"\x01before")
+        assert await socket.receive_bytes(timeout=60) == b"\x02before"
+        await own.service.pause_sandbox("one")
+        await socket.send_bytes(b"\x01after")
+        assert await socket.receive_bytes(timeout=60) == b"\x02after"
+        await own.service.pause_sandbox("one")
+        await socket.send_bytes(b"\x01")
+        assert await heard(socket) == (b"", b"", {"type": "exit", "exit_code": 0, "reason": "exited"})
+    async with conversation(own, cmd=["sh", "-c", "echo up; sleep 600"]) as socket:
+        await socket.receive_bytes(timeout=60)
+        await own.service.pause_sandbox("one")
+        await socket.send_bytes(b"\x07")
+        assert (await heard(socket))[2]["reason"] == "killed"
+    assert own.engine.resumes == 3
+
+
 @pytest.mark.parametrize(
     ("request_", "code"),
     [

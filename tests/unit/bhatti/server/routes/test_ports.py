@@ -7,6 +7,9 @@ import anyio
 import pytest
 from tests.serving import Served
 
+from bhatti.engines.base import Machine
+from bhatti.errors import EngineFailure
+
 pytestmark = pytest.mark.anyio
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -45,6 +48,40 @@ async def test_each_direction_has_an_end_of_its_own(served: Served) -> None:
         writer.write(b"shouting")
         writer.write_eof()
         assert await reader.read() == b"SHOUTING"
+
+
+async def test_what_is_sent_lets_a_paused_sandbox_run_on_and_an_end_does_not(own: Served) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data.upper())
+        writer.write(b"END")
+        writer.close()
+
+    async with program(answer) as port, forwarded(own, port) as (_, reader, writer):
+        writer.write(b"before")
+        assert await reader.readexactly(6) == b"BEFORE"
+        await own.service.pause_sandbox("one")
+        writer.write(b"after")
+        with anyio.fail_after(60):
+            assert await reader.readexactly(5) == b"AFTER"
+        await own.service.pause_sandbox("one")
+        writer.write_eof()
+        await own.service.resume_sandbox("one")
+        assert await reader.read() == b"END"
+    assert own.engine.resumes == 2
+
+
+async def test_a_sandbox_that_cannot_run_on_breaks_the_connection(own: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(sandbox_id: str) -> Machine:
+        raise EngineFailure("it does not move")
+
+    async with program(shout) as port, forwarded(own, port) as (_, reader, writer):
+        await own.service.pause_sandbox("one")
+        monkeypatch.setattr(own.engine, "resume", fails)
+        writer.write(b"shouting")
+        with anyio.fail_after(60), suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    monkeypatch.undo()
 
 
 async def test_much_goes_both_ways_at_once(served: Served) -> None:
