@@ -2,18 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
-import anyio
 from aiohttp import web
 
 from bhatti.operations import table, types
 from bhatti.server.backend import BuildCallback
 from bhatti.server.call import Call, Handler
-from bhatti.server.events import EventStream
-from bhatti.server.failures import ours
-from bhatti.taskgroups import together
-
-WAITING = 256
-"""Steps of a build that may wait for a slow reader; beyond, the middle ones are left out: only the latest matters."""
+from bhatti.server.events import streamed
 
 Make = Callable[[BuildCallback], Awaitable[types.Image]]
 """Makes an image, and tells its steps."""
@@ -45,28 +39,11 @@ async def pull(call: Call) -> types.Image | web.StreamResponse:
 async def _made(call: Call, make: Make) -> types.Image | web.StreamResponse:
     if not call.wants_events():
         return await make(lambda event: None)
-    stream = EventStream[types.BuildEvent](call)
-    await stream.begin()
-    steps_in, steps = anyio.create_memory_object_stream[types.BuildEvent](WAITING)
 
-    async def tell() -> None:
-        async with steps:
-            async for step in steps:
-                await stream.send(step)
+    async def work(on_progress: BuildCallback) -> types.BuildEvent:
+        return types.BuildEvent(type="image", image=await make(on_progress))
 
-    def on_progress(event: types.BuildEvent) -> None:
-        if steps_in.statistics().current_buffer_used < WAITING and steps_in.statistics().open_send_streams:
-            steps_in.send_nowait(event)
-
-    last: types.BuildEvent
-    async with together() as tasks, steps_in:
-        tasks.start_soon(tell)
-        try:
-            last = types.BuildEvent(type="image", image=await make(on_progress))
-        except Exception as err:
-            last = types.BuildEvent.of(ours(err, call.request, call.request_id))
-    await stream.send(last)
-    return await stream.end()
+    return await streamed(call, types.BuildEvent, work)
 
 
 async def remove(call: Call) -> types.Outcome:

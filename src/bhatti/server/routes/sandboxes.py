@@ -2,15 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 
-import anyio
 from aiohttp import web
 
 from bhatti.operations import table, types
 from bhatti.server.backend import StageCallback
 from bhatti.server.call import Call, Handler
-from bhatti.server.events import EventStream
-from bhatti.server.failures import ours
-from bhatti.taskgroups import together
+from bhatti.server.events import streamed
 
 
 async def create(call: Call) -> types.Sandbox | web.StreamResponse:
@@ -28,33 +25,12 @@ async def creation(call: Call, make: Making) -> types.Sandbox | web.StreamRespon
     """Answer with what `make` makes, whole or as the stream that the caller accepts."""
     if not call.wants_events():
         return await make(lambda stage: None)
-    return await _told(call, make)
 
+    async def work(tell: Callable[[types.CreateEvent], None]) -> types.CreateEvent:
+        made = await make(lambda stage: tell(types.CreateEvent(type="stage", stage=stage)))
+        return types.CreateEvent(type="sandbox", sandbox=made)
 
-async def _told(call: Call, make: Making) -> web.StreamResponse:
-    stream = EventStream[types.CreateEvent](call)
-    await stream.begin()
-    # The engine's callback must not block, the caller may read slowly: the stages wait here, a handful at most.
-    stages_in, stages = anyio.create_memory_object_stream[str](64)
-
-    async def tell() -> None:
-        async with stages:
-            async for stage in stages:
-                await stream.send(types.CreateEvent(type="stage", stage=stage))
-
-    def on_stage(stage: str) -> None:
-        if stages_in.statistics().current_buffer_used < 64:
-            stages_in.send_nowait(stage)
-
-    last: types.CreateEvent
-    async with together() as tasks, stages_in:
-        tasks.start_soon(tell)
-        try:
-            last = types.CreateEvent(type="sandbox", sandbox=await make(on_stage))
-        except Exception as err:
-            last = types.CreateEvent.of(ours(err, call.request, call.request_id))
-    await stream.send(last)
-    return await stream.end()
+    return await streamed(call, types.CreateEvent, work)
 
 
 async def list_all(call: Call) -> list[types.Sandbox]:

@@ -7,7 +7,6 @@ from tests.unit.bhatti.daemon.test_builds import Store
 
 from bhatti.daemon import builds
 from bhatti.daemon.builds import RecordedImages
-from bhatti.server.routes import images
 
 pytestmark = pytest.mark.anyio
 
@@ -45,14 +44,6 @@ async def test_a_build_tells_its_steps(own: Served) -> None:
         events = [json.loads(line) async for line in response.content]
     assert [event["type"] for event in events][-1] == "image"
     assert {"type": "progress", "stage": "kernel", "done": 1, "total": 2} in events
-
-
-@pytest.mark.usefixtures("quick")
-async def test_steps_that_nobody_has_time_for_are_left_out(own: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "WAITING", 1)
-    async with own.http.post("/images/build", json={}, headers=EVENTS) as response:
-        events = [json.loads(line) async for line in response.content]
-    assert events[-1]["type"] == "image"
 
 
 @pytest.mark.parametrize("headers", [{}, EVENTS])
