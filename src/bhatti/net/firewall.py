@@ -119,10 +119,17 @@ def find_nft() -> str:
 
 
 def _nft(*arguments: str, script: str) -> str:
-    """Run nft and return what it printed; raise `EngineFailure` with its own words."""
-    done = subprocess.run(
-        [find_nft(), *arguments], input=script, capture_output=True, text=True, timeout=NFT_TIMEOUT_S, check=False
-    )
+    """Run nft and return what it printed; raise `EngineFailure` with its own words, or because it had none."""
+    try:
+        done = subprocess.run(
+            [find_nft(), *arguments], input=script, capture_output=True, text=True, timeout=NFT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineFailure(
+            f"nft was not done with our table within {NFT_TIMEOUT_S:g} s",
+            hint="something else may hold the rules of this host; see `nft list ruleset`",
+            code="network-failure",
+        ) from error
     if done.returncode:
         raise EngineFailure(
             f"nft refused our table: {done.stderr.strip()[:500]}",

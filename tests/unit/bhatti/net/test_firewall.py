@@ -40,6 +40,14 @@ def test_a_replacement_leaves_nothing_of_the_earlier_networks() -> None:
 
 
 @pytest.mark.usefixtures("namespace")
+def test_an_nft_that_hangs_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall, "NFT_TIMEOUT_S", 1e-6)
+    with pytest.raises(EngineFailure, match="was not done with our table within") as caught:
+        firewall.replace_table("bhatti_test", [ONE])
+    assert caught.value.code == "network-failure"
+
+
+@pytest.mark.usefixtures("namespace")
 def test_other_tables_are_untouched() -> None:
     subprocess.run(["/usr/sbin/nft", "add", "table", "inet", "somebody"], check=True)
     firewall.replace_table("bhatti_test", [ONE])
