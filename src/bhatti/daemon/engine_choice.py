@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bhatti.daemon.settings import Settings
+from bhatti.durable import write_durably
 from bhatti.engines.base import Finding
 from bhatti.errors import Conflict
-from bhatti.images.artefacts import write_durably
 
 AUTO = "auto"
 BEST, OTHERWISE = "firecracker", "qemu"

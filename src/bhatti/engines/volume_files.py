@@ -3,13 +3,13 @@
 Whatever is made is made under another name, made durable, and renamed: a file that is there is whole.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from anyio import to_thread
 
+from bhatti.durable import sync_directory, sync_file
 from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu.copying import copy_sparse
 from bhatti.engines.volumes import VolumeKeeper, VolumeUse
@@ -85,7 +85,7 @@ class VolumeFiles(VolumeKeeper):
 
     def _clone(self, source: str, name: str) -> None:
         path, draft = self.find(source), self._draft_of_new(name)
-        self._change(path, draft, lambda: _sync(draft))
+        self._change(path, draft, lambda: sync_file(draft))
         self._finish(draft, self.path(name))
 
     def _change(self, path: Path, draft: Path, change: Callable[[], None]) -> None:
@@ -109,7 +109,7 @@ class VolumeFiles(VolumeKeeper):
 
     def _finish(self, draft: Path, path: Path) -> None:
         draft.rename(path)
-        _sync(self.directory)
+        sync_directory(self.directory)
 
     def _use(self) -> VolumeUse:
         existing = self.directory if self.directory.is_dir() else self.directory.parent
@@ -133,11 +133,3 @@ def volume_not_found(name: str) -> NotFound:
 def volume_exists(name: str) -> Conflict:
     """Return the error for a name that is taken."""
     return Conflict(f"there is a volume {name!r} already", hint="choose another name", code="volume-exists")
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

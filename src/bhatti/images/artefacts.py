@@ -14,7 +14,6 @@ import fcntl
 import hashlib
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Protocol
 
 import msgspec
 
+from bhatti.durable import sync_directory, write_durably
 from bhatti.errors import CorruptData, EngineFailure
 from bhatti.images.ext4 import space_needed
 from bhatti.images.programs import run_program
@@ -219,34 +219,6 @@ def file_sha256(path: Path, *, sync: bool = False) -> str:
         if sync:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_durably(path: Path, content: bytes, *, mode: int = 0o666) -> None:
-    """Replace the file at once and for good: a reader sees the old or the new contents, also after a power cut.
-
-    `mode` is what it is created with, less the umask.
-    """
-    # Of this thread alone: two that write the same file at once must not write into each other's.
-    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}")
-    try:
-        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make renames and removals in `directory` durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.durable import write_durably
 from bhatti.errors import BhattiError, CorruptData, NotFound
 from bhatti.images import agent_drive, initramfs, modules
-from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, input_key, silent, write_durably
+from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, input_key, silent
 from bhatti.images.kernel import extract_vmlinux, kernel_release
 from bhatti.images.packages import Apt, Package
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.durable import write_durably
 from bhatti.errors import CorruptData, InvalidRequest, NotFound, shortened
 from bhatti.images import base_image
-from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, silent, writable, write_durably
+from bhatti.images.artefacts import REBUILD_HINT, Artefact, ArtefactStore, Progress, silent, writable
 from bhatti.images.guest_parts import PartsBuilder
 from bhatti.images.image_config import ImageConfig, read_image_config
 from bhatti.images.oci.importer import LIMITS, imported_root

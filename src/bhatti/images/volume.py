@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from bhatti.durable import sync_file
 from bhatti.errors import CorruptData, EngineFailure
 from bhatti.images.ext4 import make_ext4, space_needed
 from bhatti.images.layer import FEATURES
@@ -36,7 +37,7 @@ def make_volume(path: Path, size_mib: int) -> None:
             "-E", f"assume_storage_prezeroed=1,lazy_journal_init=1,nodiscard,root_owner={OWNER}",
         ),
     )  # fmt: skip
-    _make_durable(path)
+    sync_file(path)
 
 
 def grow_volume(path: Path, size_mib: int) -> None:
@@ -52,7 +53,7 @@ def grow_volume(path: Path, size_mib: int) -> None:
     run_program(["resize2fs", "-f", path])
     if not journalled and size_mib >= MIN_JOURNALLED_MIB:
         run_program(["tune2fs", "-O", "has_journal", "-J", f"size={JOURNAL_MIB}", path])
-    _make_durable(path)
+    sync_file(path)
 
 
 def check_volume(path: Path) -> None:
@@ -81,11 +82,3 @@ def _header(path: Path) -> str:
         return run_program(["dumpe2fs", "-h", path])
     except EngineFailure as error:
         raise corrupt(path, error.message.splitlines()[-1]) from error
-
-
-def _make_durable(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from bhatti.durable import write_durably
 from bhatti.errors import Conflict, CorruptData
 from bhatti.net import addresses, bridge, firewall, instance, netlink, quarantine, subnets, tap
 
@@ -204,7 +205,7 @@ class BridgeNetwork:
         if subnet is None:
             subnet = subnets.choose_subnet(self._instance, used)
         self._record.parent.mkdir(parents=True, exist_ok=True)
-        self._record.write_text(f"{subnet}\n")
+        write_durably(self._record, f"{subnet}\n".encode())
         # Taking it means having it on the bridge; before that, another daemon could still choose it.
         self._make_bridge(addresses.AddressPool(subnet))
         return subnet

@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from bhatti.durable import sync_directory
 from bhatti.errors import Unavailable
 from bhatti.secrets.keys import Keys
 
@@ -62,11 +63,7 @@ def write(path: Path, keys: Keys) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(path.parent)
 
 
 def _unreadable(path: Path, why: str) -> Unavailable:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.durable import write_durably
 from bhatti.engines import records
 from bhatti.engines.base import CauseOfDeath, Machine
 from bhatti.errors import Conflict
-from bhatti.images.artefacts import write_durably
 from bhatti.model.sandbox import SandboxSpec, Status, Temperature
 
 RECORD_FILE = "container.json"

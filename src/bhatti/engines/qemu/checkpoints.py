@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from bhatti.durable import sync_file
 from bhatti.engines.base import Checkpoint, ProgressCallback
 from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu import snapshot
@@ -96,7 +97,7 @@ class CheckpointedVm(ForkingVm):
         try:
             for source, copy in copies:
                 copy_sparse(source, copy)
-                snapshot.make_durable(copy)  # what it takes the place of is gone then
+                sync_file(copy)  # what it takes the place of is gone then
         except BaseException:
             for _, copy in copies:
                 copy.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.durable import sync_file
 from bhatti.engines.qemu import snapshot
 from bhatti.engines.qemu.command import FIRST_SLOT
 from bhatti.engines.qemu.copying import copy_sparse
@@ -88,7 +89,7 @@ def seal_mold(host: QemuHost, record: MachineRecord, target: MachineFiles, *, la
     assert record.frame is not None
     memory = None if record.frame.private else target.memory
     for path in (target.config, target.layer, target.state, *((memory,) if memory else ())):
-        snapshot.make_durable(path)
+        sync_file(path)
     write_record(target.directory, record)
     manifest = snapshot.make_manifest(host, record, state=target.state, memory=memory)
     if lasting and manifest.memory is not None:

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 
 import anyio
 
+from bhatti.durable import sync_file
 from bhatti.engines.base import CauseOfDeath, ProgressCallback, SnapshotReport
 from bhatti.engines.disk import disk_errors_explained
 from bhatti.engines.qemu import snapshot
@@ -211,9 +212,9 @@ class SleepingVm(Vm):
         """Make the snapshot exist. Blocks until it is on the disk."""
         frame = self.record.frame
         assert frame is not None
-        snapshot.make_durable(self.files.state)
+        sync_file(self.files.state)
         if not frame.private:
-            snapshot.make_durable(self.files.memory)
+            sync_file(self.files.memory)
         manifest = snapshot.make_manifest(
             self._host,
             self.record,

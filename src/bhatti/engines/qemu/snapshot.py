@@ -14,10 +14,11 @@ from pathlib import Path
 
 import msgspec
 
+from bhatti.durable import sync_directory, write_durably
 from bhatti.engines.qemu.command import machine_type
 from bhatti.engines.qemu.host import QemuHost
 from bhatti.engines.qemu.record import MachineRecord
-from bhatti.images.artefacts import file_sha256, sync_directory, write_durably
+from bhatti.images.artefacts import file_sha256
 
 MANIFEST_FILE = "snapshot.json"
 SPENT_FILE = "snapshot.spent"
@@ -226,15 +227,6 @@ def discard(directory: Path, *files: Path) -> None:
     sync_directory(directory)
     for path in files:
         path.unlink(missing_ok=True)
-
-
-def make_durable(path: Path) -> None:
-    """Wait until what was written to a file, by whomever and through whatever mapping, is on the disk."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fdatasync(file)
-    finally:
-        os.close(file)
 
 
 def _host_processor() -> str:

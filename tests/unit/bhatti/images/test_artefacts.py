@@ -4,7 +4,6 @@ import stat
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ from bhatti.images.artefacts import (
     input_key,
     silent,
     writable,
-    write_durably,
 )
 
 KIND, RECIPE, INPUTS = "kernel", 3, {"package": "1.0"}
@@ -214,32 +212,6 @@ def test_sweeping_stops_at_what_is_mounted_there(store: ArtefactStore) -> None:
     with store.locked(silent):
         pass
     assert [path.name for path in store.directory.iterdir()] == ["lock"]
-
-
-def test_a_durable_write_replaces_or_leaves_the_old(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    write_durably(path, b"one")
-    write_durably(path, b"two")
-    assert path.read_bytes() == b"two"
-    (tmp_path / "directory/inside").mkdir(parents=True)
-    with pytest.raises(OSError, match="directory"):
-        write_durably(tmp_path / "directory", b"three")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["directory", "record.json"]
-
-
-def test_two_threads_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
-    path, contents = tmp_path / "record.json", [b"short", bytes(1 << 20)]
-    begin = threading.Barrier(2)
-
-    def write(content: bytes) -> None:
-        begin.wait()
-        for _ in range(10):
-            write_durably(path, content)
-
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(write, contents))
-    assert path.read_bytes() in contents
-    assert [found.name for found in tmp_path.iterdir()] == ["record.json"]
 
 
 @pytest.mark.root

@@ -136,10 +136,3 @@ def test_a_discarded_snapshot_is_gone_with_its_files(tmp_path: Path, manifest: M
 def test_holes_of_the_memory_are_not_counted(tmp_path: Path, manifest: Manifest) -> None:
     os.truncate(tmp_path / "ram", 1 << 30)
     assert snapshot.stored_bytes(manifest) < 1 << 20
-
-
-def test_durable_is_asked_of_the_file_that_is_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        snapshot.make_durable(tmp_path / "nothing")
-    (tmp_path / "file").write_bytes(b"x")
-    snapshot.make_durable(tmp_path / "file")
