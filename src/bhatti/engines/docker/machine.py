@@ -280,7 +280,8 @@ class DockerMachine:
         )
 
         async def launch() -> ContainerInfo:
-            await anyio.to_thread.run_sync(ready.tell, config_document(self.spec, image.env))
+            document = config_document(self.spec, image.env)
+            await anyio.to_thread.run_sync(ready.tell, document, self._host.settings.boot_timeout_s)
             return ready.info
 
         try:
@@ -309,8 +310,7 @@ class DockerMachine:
 
     async def _start(self, stages: Stages, launch: Launch) -> None:
         """Let the agent begin and wait for it. On failure the container does not run."""
-        timeout_s = self._host.settings.boot_timeout_s
-        self._startup = Startup(self.spec, self._docker, self._open_link(), timeout_s)
+        self._startup = Startup(self.spec, self._docker, self._open_link(), self._host.settings.boot_timeout_s)
         try:
             info = await self._startup.run(stages, launch, rename=self.record.home != self.spec.id)
         except BaseException:

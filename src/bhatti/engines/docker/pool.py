@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import select
+import time
 from dataclasses import dataclass
 
 import anyio
@@ -23,7 +24,7 @@ from bhatti.engines.docker.docker_container import DockerContainer
 from bhatti.engines.docker.files import Home, remove_tree
 from bhatti.engines.docker.host import DockerHost
 from bhatti.engines.docker.images import FoundImage
-from bhatti.errors import BhattiError, EngineFailure
+from bhatti.errors import BhattiError, EngineFailure, GuestTimeout
 from bhatti.model.sandbox import SandboxSpec
 
 log = logging.getLogger(__name__)
@@ -67,16 +68,25 @@ class ReadyContainer:
         poll.register(self._pipe, select.POLLOUT)
         return not any(events & select.POLLERR for _, events in poll.poll(0))
 
-    def tell(self, document: bytes) -> None:
-        """Give the agent its configuration, for now and for every later start. Blocks until it has been read.
+    def tell(self, document: bytes, timeout_s: float) -> None:
+        """Give the agent its configuration, for now and for every later start. Blocks, for `timeout_s` at most.
 
-        Raises `BrokenPipeError` if the agent is gone.
+        Raises `BrokenPipeError` if the agent is gone, `GuestTimeout` (code `boot-timeout`) if it does not read it all:
+        a thread that waited for a frozen one would wait for ever.
         """
         self.home.write(document)
         with contextlib.closing(self):
-            os.set_blocking(self._pipe, True)
+            room = select.poll()
+            room.register(self._pipe, select.POLLOUT)
+            end = time.monotonic() + timeout_s
             left = memoryview(document)
             while left:
+                if not room.poll(max(0.0, end - time.monotonic()) * 1000):
+                    raise GuestTimeout(
+                        f"the agent that was to become a sandbox did not read who it is within {timeout_s:g} s",
+                        hint="raise boot_timeout_s if the host is slow; see `bhatti doctor`",
+                        code="boot-timeout",
+                    )
                 left = left[os.write(self._pipe, left) :]
 
     def close(self) -> None:

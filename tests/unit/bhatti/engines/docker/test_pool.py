@@ -3,6 +3,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -14,9 +15,11 @@ from tests.unit.bhatti.engines.docker.test_machine import eventually
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.container import container_name
 from bhatti.engines.docker.engine import DockerEngine
+from bhatti.engines.docker.files import Home
 from bhatti.engines.docker.host import open_host
-from bhatti.engines.docker.pool import ReadyPool, Shape, can_be_ready
+from bhatti.engines.docker.pool import ReadyContainer, ReadyPool, Shape, can_be_ready
 from bhatti.engines.docker.settings import DockerSettings
+from bhatti.errors import GuestTimeout
 from bhatti.model.sandbox import GuestFile, Status, VolumeAttachment
 
 pytestmark = [
@@ -54,6 +57,22 @@ def removed_but_open(directory: Path) -> list[str]:
         with contextlib.suppress(FileNotFoundError):  # that of the listing itself
             found.append(str(descriptor.readlink()))
     return [path for path in found if path.startswith(f"{directory}/") and path.endswith("(deleted)")]
+
+
+async def test_an_agent_that_does_not_read_who_it_is_is_given_up(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.make()
+    os.mkfifo(home.document)
+    reader = os.open(home.document, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    pipe = os.open(home.document, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    nothing: Any = None  # neither Docker nor what it says of the container is looked at
+    ready = ReadyContainer(Shape("image", "agent", 1, 128, "none"), home, nothing, nothing, pipe)
+    try:
+        with pytest.raises(GuestTimeout, match="did not read who it is"):
+            ready.tell(bytes(1 << 20), 0.05)
+    finally:
+        os.close(reader)
+    assert not ready.waits
 
 
 async def test_a_ready_one_becomes_the_sandbox_that_was_asked_for(engine: DockerEngine, docker: PrivateDocker) -> None:
