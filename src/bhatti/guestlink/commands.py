@@ -10,7 +10,7 @@ from typing import Self
 from bhatti.errors import GuestFailure, GuestTimeout
 from bhatti.guestlink.channel import Channel, Frame
 from bhatti.guestlink.exchange import Exchange
-from bhatti.guestlink.failures import violation
+from bhatti.guestlink.failures import endless, violation
 from lohar.wire.frames import FrameType, encode, parse_exit
 from lohar.wire.messages import Detached, ExecRequest, ExitInfo, ExitReason, Feature, OomKill
 
@@ -20,6 +20,12 @@ room for the next one while the agent writes this one."""
 
 MAX_DETACHED_BYTES = 64 << 10
 """What an agent says of a detached command: a pid and a path of at most 4096 bytes."""
+
+OUTPUT = frozenset({FrameType.STDOUT, FrameType.STDERR})
+
+MAX_LATE_BYTES = 16 << 20
+"""Output taken when a command's time is up for good. What its end can have overtaken lies in pipes, in sockets and with
+an agent that a slow reader held up: one or two MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class ExecStream:
         self._until: float | None = None
         self._kill_reason: ExitReason | None = None
         self._overdue = False
+        self._late_bytes = 0
         self._events: deque[Event] = deque()
         self._channel_or_none: Channel | None = None
 
@@ -149,17 +156,36 @@ class ExecStream:
         channel = self._channel
         while True:
             try:
-                return await self._exchange.patiently(
+                frames = await self._exchange.patiently(
                     lambda deadline: channel.receive(deadline, or_writable=or_writable), self._until
                 )
             except GuestTimeout:
-                loop_time = asyncio.get_running_loop().time()
-                if self._until is None or loop_time < self._until or self._overdue:
+                if not self._late or self._overdue:
                     raise
-                # The agent did not keep the time itself.
-                self._overdue = True
-                self._until = loop_time + self._exchange.deadlines.kill_grace_s
-                self._send_kill(ExitReason.TIMEOUT)
+                self._insist()
+            else:
+                if self._late and all(kind in OUTPUT for kind, _ in frames):
+                    self._take_late(frames)
+                return frames
+
+    @property
+    def _late(self) -> bool:
+        return self._until is not None and asyncio.get_running_loop().time() >= self._until
+
+    def _insist(self) -> None:
+        """Kill the command: the agent did not keep the time itself."""
+        self._overdue = True
+        self._until = self._exchange.pool.deadline(self._exchange.deadlines.kill_grace_s)
+        self._send_kill(ExitReason.TIMEOUT)
+
+    def _take_late(self, frames: list[Frame]) -> None:
+        """Let what was on its way come, but not output without an end, which leaves no moment of silence to time."""
+        if not self._overdue:
+            self._insist()
+            return
+        self._late_bytes += sum(len(payload) for _, payload in frames)
+        if self._late_bytes > MAX_LATE_BYTES:
+            raise endless(self._exchange.pool.peer, self._timeout_s or 0)
 
     def finish(self, kind: int, payload: bytes) -> Exit:
         """Take the last frame: return what EXIT says, raise what ERROR says."""

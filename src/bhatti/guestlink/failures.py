@@ -75,6 +75,14 @@ def silent(peer: str, what: str, seconds: float) -> GuestTimeout:
     )
 
 
+def endless(peer: str, timeout_s: float) -> GuestTimeout:
+    """Return the error for an agent that goes on with the output of a command whose time is up."""
+    return GuestTimeout(
+        f"the guest agent at {peer} sends output without an end of a command that was given {timeout_s:g} s",
+        hint="the command may still run; restarting the sandbox ends it",
+    )
+
+
 def violation(peer: str, problem: str) -> Unavailable:
     """Return the error for bytes that no agent sends."""
     return Unavailable(

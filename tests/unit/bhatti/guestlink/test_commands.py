@@ -262,6 +262,13 @@ class TestOldAgent:
             result = await new_link().exec(["sleep", "60"], timeout_s=0.1)
             assert (result.exit_code, result.reason) == (137, ExitReason.TIMEOUT)
 
+    async def test_the_host_keeps_the_time_of_a_command_that_is_never_silent(
+        self, tmp_path: Path, new_link: NewLink
+    ) -> None:
+        async with listening(tmp_path / "agent", old_agent):
+            result = await new_link().exec(["yes"], timeout_s=0.1)
+            assert (result.exit_code, result.reason) == (137, ExitReason.TIMEOUT)
+
     @pytest.mark.parametrize(
         "call",
         [
@@ -309,6 +316,39 @@ class TestTrouble:
             link = new_link(deadlines=Deadlines(kill_grace_s=0.05))
             with pytest.raises(GuestTimeout):
                 await link.exec(["sleep", "60"], timeout_s=0.01)
+
+    async def test_an_agent_whose_output_has_no_end_is_given_up(self, tmp_path: Path, new_link: NewLink) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.hello()
+            await peer.expect(FrameType.EXEC_REQ)
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    await peer.send(FrameType.STDOUT, b"x" * (MEBIBYTE >> 1))
+
+        async with listening(tmp_path / "agent", script):
+            link = new_link(deadlines=Deadlines(kill_grace_s=0.05))
+            with pytest.raises(GuestTimeout, match=r"without an end of a command that was given 0\.01 s"):
+                await link.exec(["yes"], timeout_s=0.01)
+
+    async def test_a_late_end_is_the_end_that_it_says(self, tmp_path: Path, new_link: NewLink) -> None:
+        read = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.hello()
+            await peer.expect(FrameType.EXEC_REQ)
+            await peer.send(FrameType.STDOUT, b"x")
+            await read.wait()
+            await peer.send(FrameType.EXIT, encode_exit(0))
+            await peer.gone()
+
+        async with listening(tmp_path / "agent", script):
+            link = new_link(deadlines=Deadlines(kill_grace_s=0))
+            async with link.stream(["slow"], timeout_s=60) as stream:
+                assert await anext(stream) == Stdout(b"x")
+                stream._until = asyncio.get_running_loop().time()  # as if its reader had taken a minute
+                read.set()
+                await until(lambda: bool(stream._channel.interrupted))
+                assert await anext(stream) == Exit(0, ExitReason.EXITED)
 
     async def test_a_guest_that_dies_silently_ends_a_command_without_timeout(
         self, tmp_path: Path, new_link: NewLink

@@ -63,3 +63,10 @@ def test_silence_is_a_timeout_that_says_how_long_it_was() -> None:
 def test_what_a_guest_says_moves_no_cursor_and_fills_no_log() -> None:
     assert failures.guest_failure("open /a\x1b[2J\n: no").message == r"agent error: open /a\x1b[2J\n: no"
     assert len(failures.guest_failure("x" * 1_000_000).message) < 2000
+
+
+def test_output_without_an_end_says_what_was_allowed() -> None:
+    error = failures.endless("tcp:10.0.0.2", 2.5)
+    assert isinstance(error, GuestTimeout)
+    assert "a command that was given 2.5 s" in error.message
+    assert error.hint
