@@ -38,6 +38,7 @@ NOT_HERE = frozenset(
         "snapshot.verify",
         "forward",
         "session.kill",
+        "image.get",
         "image.remove",
         "task.get",
         "task.wait",

@@ -47,7 +47,7 @@ def admit(request: SandboxCreate, settings: Settings, host: Host, owner: str = "
     check_environment(request.env)
     return SandboxSpec(
         id=secrets.token_hex(8),
-        name=new_name() if request.name is None else checked_name(request.name),
+        name=checked_name(request.name) if request.name else new_name(),
         image=request.image or defaults.image,
         cpus=_cpus(request.cpus, defaults, limits, host),
         memory_mib=_memory(request.memory_mb, defaults, limits, host),

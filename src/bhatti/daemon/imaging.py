@@ -54,6 +54,10 @@ class Imaging(Backend):
         """See `Backend`."""
         return await self._owned_images.seen(caller)
 
+    async def image(self, name: str, caller: Caller = ADMIN) -> types.Image:
+        """See `Backend`."""
+        return await self._owned_images.one(name, caller)
+
     async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
         """See `Backend`."""
         return await self.tasks.run(*self._work(request), on_progress=on_progress)

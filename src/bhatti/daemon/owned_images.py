@@ -52,6 +52,13 @@ class OwnedImages:
             key=lambda image: image.name,
         )
 
+    async def one(self, name: str, caller: Caller) -> types.Image:
+        """Return the image that `caller` calls so; raises `NotFound`. Safe to cancel."""
+        for image in await self.seen(caller):
+            if image.name == name:
+                return image
+        raise _not_found(name)
+
     async def owned(self, owner: str) -> list[str]:
         """Return the names of an owner's images. Safe to cancel."""
         return [image.name for image in await self._images.list() if owner_of(image.name) == owner]

@@ -23,6 +23,9 @@ from bhatti.store.templates import TemplateRecord
 MAX_TEMPLATES = 256
 """Of one user."""
 
+SIZES = ("cpus", "memory_mb", "disk_size_mb")
+"""What no sandbox has none of: 0 stands for what the daemon gives anyway."""
+
 
 class Templates(TemplateBackend):
     """The templates of one daemon. `journal` returns the store's part, or refuses while the daemon is not ready."""
@@ -74,7 +77,7 @@ class Templates(TemplateBackend):
         Raises `NotFound` (code `template-not-found`), `Conflict` (code `other-engine`) if it is not for the `engine` of
         that name, and like `applied`.
         """
-        if (ref := request.template or request.template_id) is None:
+        if not (ref := request.template or request.template_id):
             return request, None
         template = await self.get(ref, caller)
         if template.engine not in (None, "", engine):
@@ -108,7 +111,7 @@ def applied(request: types.SandboxCreate, template: types.Template) -> types.San
             "a fork is what its source is, not what a template says", hint="leave one of them out", code="cannot-fork"
         )
     changes: dict[str, Any] = {
-        name: getattr(template, name)
+        name: getattr(template, name) or None if name in SIZES else getattr(template, name)
         for name in types.Outfit.__struct_fields__
         if getattr(request, name) in (None, [], {})
     }

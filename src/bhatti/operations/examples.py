@@ -239,6 +239,7 @@ EXAMPLES: dict[str, Example] = {
     "publish.list-all": Example(answer=[PUBLISHED]),
     "unpublish": Example(),
     "image.list": Example(answer=[IMAGE]),
+    "image.get": Example(parameters={"name": "base"}, answer=IMAGE),
     "image.build": Example(request=types.ImageBuild(name="base"), answer=IMAGE),
     "image.import": Example(
         request=types.ImageImport(source="docker-archive:/srv/alpine.tar:alpine:3.19", name="alpine"),

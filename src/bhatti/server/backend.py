@@ -183,6 +183,10 @@ class Backend(abc.ABC):
         """Return the images that the caller may use. Safe to cancel."""
 
     @abc.abstractmethod
+    async def image(self, name: str, caller: Caller = ADMIN) -> types.Image:
+        """Return one of those; raises `NotFound`. Safe to cancel."""
+
+    @abc.abstractmethod
     async def build_image(self, request: types.ImageBuild, on_progress: BuildCallback) -> types.Image:
         """Build what is missing of an image. When cancelled, the build goes on, and another call waits for it."""
 

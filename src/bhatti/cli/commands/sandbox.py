@@ -44,6 +44,8 @@ def create(
     """
     if name is not None and named is not None and name != named:
         raise InvalidRequest(f"two names are given, {name!r} and {named!r}")
+    if "" in (name, named, template):  # the API takes that for none; here it is a variable that somebody has not set
+        raise InvalidRequest("a name is given and empty", hint="leave it out to have one made up", code="bad-name")
     request = types.SandboxCreate(
         name=name if named is None else named, template=template, source=source, **outfit(given)
     )

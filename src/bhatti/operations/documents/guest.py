@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from bhatti.operations.documents.base import Answer, Event, Request
+from bhatti.operations.documents.files import FilePath
 
 MAX_EXEC_TIMEOUT_S = 86_400.0
 """A day; what runs longer is a service and belongs into a session."""
@@ -19,7 +20,7 @@ class ExecRequest(Request, frozen=True, kw_only=True):
 
     `timeout_sec` ends it with its process group; without it, it may run for ever. `stdin` and the output are text
     (undecodable output becomes U+FFFD) unless `encoding` is `base64`. With `detach` the command goes on when the call
-    returns, its output in a file of the guest.
+    returns, its output in a file of the guest: `output_file`, or one in /tmp.
     """
 
     cmd: Annotated[list[str], msgspec.Meta(min_length=1)]
@@ -31,6 +32,7 @@ class ExecRequest(Request, frozen=True, kw_only=True):
     timeout_sec: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXEC_TIMEOUT_S)] | None = None
     max_output_bytes: Annotated[int, msgspec.Meta(ge=0, le=MAX_OUTPUT_BYTES)] = DEFAULT_OUTPUT_BYTES
     detach: bool = False
+    output_file: FilePath | None = None
 
 
 class ExecResult(Answer, frozen=True, kw_only=True):
@@ -61,6 +63,8 @@ class ExecEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
 class TerminalQuery(Request, frozen=True, kw_only=True):
     """How a terminal begins: a new one of that size, or `session`, from byte `since` on.
 
+    `new` insists on what happens without a `session`.
+
     `cmd` is the program of a new terminal, as one word or as a JSON array; without it, a login shell. Without `wake` a
     sandbox that sleeps is left asleep, and the call refused as `asleep`: for who comes back to a terminal unasked.
     """
@@ -71,6 +75,7 @@ class TerminalQuery(Request, frozen=True, kw_only=True):
     cwd: str | None = None
     user: str | None = None
     session: str | None = None
+    new: bool = False
     since: Annotated[int, msgspec.Meta(ge=0)] | None = None
     read_only: bool = False
     wake: bool = True

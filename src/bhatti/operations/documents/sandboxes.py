@@ -46,7 +46,8 @@ class SandboxCreate(Outfit, frozen=True, kw_only=True, rename={"source": "from"}
     """What is wanted. Everything has a default; `name` becomes `sandbox-`, or the template's, and six hex digits.
 
     `from` names a sandbox to fork: then the defaults are what that one is, and nothing else is possible.
-    `template` (or `template_id`) names a template whose values count where the request has none.
+    `template` (or `template_id`) names a template whose values count where the request has none. An empty name of
+    sandbox or template is none.
     `secrets` are the values, as they are now, that the sandbox is to have; of a fork, those that its source asked for
     unless others are given.
     `persistent_volumes` and `new_volumes` (each made if it is not there) are the reference's words for `volumes`.

@@ -25,10 +25,12 @@ class TemplateSet(Outfit, frozen=True, kw_only=True):
     """The template to be: its name, and what sandboxes that are created with it have unless they say otherwise.
 
     With `engine`, only a daemon of that engine makes sandboxes of it. `userdata` is the reference's word for `init`,
-    and `mounts` are volumes beside `volumes`.
+    and `mounts` are volumes beside `volumes`. What is 0 or empty is as if it were left out, and so is an `id`: which
+    one a template has is in the answer.
     """
 
     name: str
+    id: str = ""
     engine: str | None = None
     userdata: str | None = None
     mounts: list[TemplateMount] = []

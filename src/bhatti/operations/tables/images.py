@@ -23,6 +23,14 @@ IMAGE_LIST: Operation[None, list[types.Image]] = Operation(
     result=list[types.Image],
     errors=(Unavailable,),
 )
+IMAGE_GET: Operation[None, types.Image] = Operation(
+    name="image.get",
+    method="GET",
+    path="/images/{name}",
+    summary="Show one of the images that the caller may use.",
+    result=types.Image,
+    errors=(NotFound, Unavailable),
+)
 IMAGE_BUILD: Operation[types.ImageBuild, types.Image] = Operation(
     name="image.build",
     method="POST",
@@ -81,6 +89,7 @@ IMAGE_PRUNE: Operation[None, types.ImagesPruned] = Operation(
 
 OPERATIONS: tuple[Operation[object, object], ...] = (
     IMAGE_LIST,
+    IMAGE_GET,
     IMAGE_BUILD,
     IMAGE_IMPORT,
     IMAGE_PULL,

@@ -33,6 +33,10 @@ STDIN, STDOUT, STDERR, KILL = (
 async def run(call: Call) -> types.ExecResult | web.StreamResponse:
     """Run a command; a caller who goes away takes it with him."""
     request = await call.body(types.ExecRequest)
+    if request.output_file is not None and not request.detach:
+        raise InvalidRequest(
+            "the output of a command that is waited for is in the answer", hint="`detach` it", code="invalid-field"
+        )
     async with entered(call) as link:
         if request.detach:
             return await _detached(link, request)
@@ -63,7 +67,9 @@ async def _buffered(link: GuestLink, request: types.ExecRequest) -> types.ExecRe
 async def _detached(link: GuestLink, request: types.ExecRequest) -> types.ExecResult:
     if request.stdin is not None:
         raise InvalidRequest("a detached command has no stdin", code="invalid-field")
-    left = await link.detach(request.cmd, env=request.env, cwd=request.cwd, user=request.user)
+    left = await link.detach(
+        request.cmd, env=request.env, cwd=request.cwd, user=request.user, output_file=request.output_file
+    )
     return types.ExecResult(exit_code=0, detached=True, pid=left.pid, output_file=left.output_file)
 
 

@@ -18,6 +18,11 @@ async def list_all(call: Call) -> list[types.Image]:
     return await call.backend.images(call.caller)
 
 
+async def get(call: Call) -> types.Image:
+    """Show one image."""
+    return await call.backend.image(call.request.match_info["name"], call.caller)
+
+
 async def build(call: Call) -> types.Image | web.StreamResponse:
     """Build what is missing of an image; as a stream, its steps are told."""
     request = await call.body(types.ImageBuild)
@@ -59,6 +64,7 @@ async def prune(call: Call) -> types.ImagesPruned:
 
 HANDLERS: dict[str, Handler] = {
     table.IMAGE_LIST.name: list_all,
+    table.IMAGE_GET.name: get,
     table.IMAGE_BUILD.name: build,
     table.IMAGE_IMPORT.name: import_,
     table.IMAGE_PULL.name: pull,

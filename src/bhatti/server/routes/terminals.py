@@ -29,6 +29,8 @@ class Resize(msgspec.Struct, frozen=True, tag_field="type", tag="resize"):
 async def terminal(call: Call) -> web.StreamResponse:
     """Open or attach to a terminal; see the operation for what the messages are."""
     query = call.query(types.TerminalQuery)
+    if query.new and query.session is not None:
+        raise InvalidRequest("a session is named, and a new one wanted", hint="give one", code="invalid-field")
     program = _program(query.cmd)
     async with visiting(call, wake=query.wake) as visitor, accepted(call) as socket:
         try:

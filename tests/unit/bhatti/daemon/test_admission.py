@@ -64,6 +64,11 @@ def test_all_that_is_asked_for_is_given() -> None:
     assert found.files == (GuestFile(path="/x", content=b"y", mode="0600"),)
 
 
+@pytest.mark.parametrize("name", [None, ""])
+def test_who_is_given_no_name_gets_one(name: str | None) -> None:
+    assert spec(SandboxCreate(name=name)).name.startswith("sandbox-")
+
+
 @pytest.mark.parametrize(
     ("request_", "code", "limit"),
     [
@@ -76,7 +81,6 @@ def test_all_that_is_asked_for_is_given() -> None:
         (SandboxCreate(disk_size_mb=0), "bad-disk", "100000 MiB"),
         (SandboxCreate(disk_size_mb=10**12), "bad-disk", "64 to 100000"),
         (SandboxCreate(name="no spaces"), "bad-name", "no spaces"),
-        (SandboxCreate(name=""), "bad-name", "''"),
         (SandboxCreate(env={"A=B": "c"}), "bad-environment", "A=B"),
         (SandboxCreate(env={"": "c"}), "bad-environment", "''"),
         (SandboxCreate(env={"A": "\0"}), "bad-environment", "'A'"),

@@ -131,8 +131,12 @@ async def test_each_has_images_of_their_own_and_everybody_those_of_the_administr
         assert await house.seen(his) == ["app-v1", "shared"]
         (full,) = [name for name in await house.stored() if name.endswith(".secret-of-hers")]
         for name in ("secret-of-hers", full):
-            async with his.delete(f"/images/{name}") as response:
-                assert (response.status, (await response.json())["code"]) == (404, "image-not-found")
+            for method in ("GET", "DELETE"):
+                async with his.request(method, f"/images/{name}") as response:
+                    assert (response.status, (await response.json())["code"]) == (404, "image-not-found")
+        for http, name in ((hers, "secret-of-hers"), (hers, "shared"), (his, "shared")):
+            async with http.get(f"/images/{name}") as response:
+                assert (response.status, (await response.json())["name"]) == (200, name)
         async with his.post("/sandboxes", json={"image": full}) as response:
             assert (response.status, (await response.json())["code"]) == (404, "image-not-found")
         async with hers.delete("/images/shared") as response:

@@ -86,6 +86,19 @@ def test_a_template_may_use_the_references_words() -> None:
         assert applied(request, found).volumes == []
 
 
+def test_a_template_that_says_nothing_in_the_references_words_leaves_the_defaults() -> None:
+    found = template(image="", cpus=0, memory_mb=0, disk_size_mb=0, engine="", userdata="", secrets=[], labels={})
+    told = applied(types.SandboxCreate(name="one"), found)
+    assert (told.cpus, told.memory_mb, told.disk_size_mb) == (None, None, None)
+    assert not told.image
+
+
+async def test_a_request_may_name_no_template_and_a_template_its_id(served: Served) -> None:
+    assert (await create(served, template_id="")).template_id is None
+    made = await served.service.templates.create(types.TemplateSet(name="agent", id="mine"), ADMIN)
+    assert made.id != "mine"
+
+
 async def test_a_template_of_another_engine_makes_no_sandbox(served: Served) -> None:
     for engine, ok in ((served.engine.name, True), ("", True), ("docker", False)):
         made = await served.service.templates.create(types.TemplateSet(name=f"t-{engine}", engine=engine), ADMIN)

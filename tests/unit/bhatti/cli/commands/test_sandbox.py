@@ -37,6 +37,8 @@ def test_create_answers_with_the_id_alone_or_all_there_is(bhatti: Bhatti, name: 
     [
         (["one"], 5, "name-taken"),
         (["two words"], 2, "bad-name"),
+        ([""], 2, "bad-name"),
+        (["two", "--template", ""], 2, "bad-name"),
         (["two", "--name", "three"], 2, "invalid-request"),
         (["two", "--cpus", "0"], 2, "bad-cpus"),
         (["two", "--cpus", "99999"], 2, "bad-cpus"),

@@ -62,6 +62,7 @@ async def test_a_command_that_takes_too_long_is_ended(served: Served) -> None:
         ({"cmd": ["true"], "cwd": "/no/such/directory"}, 404, "no-such-file"),
         ({"cmd": ["true"], "stdin": "§", "encoding": "base64"}, 400, "invalid-field"),
         ({"cmd": ["true"], "detach": True, "stdin": "x"}, 400, "invalid-field"),
+        ({"cmd": ["true"], "output_file": "/tmp/x"}, 400, "invalid-field"),
         ({"cmd": []}, 400, "invalid-field"),
         ({}, 400, "invalid-field"),
     ],

@@ -94,7 +94,9 @@ async def test_a_session_that_is_not_there_is_told(served: Served) -> None:
         assert (event["type"], event["code"]) == ("error", "session-not-found")
 
 
-@pytest.mark.parametrize("query", ["rows=0", "rows=many", "colour=red", "cmd=[1", "cmd=[]", "cmd=[1]"])
+@pytest.mark.parametrize(
+    "query", ["rows=0", "rows=many", "colour=red", "cmd=[1", "cmd=[]", "cmd=[1]", "new=true&session=s1"]
+)
 async def test_a_terminal_that_makes_no_sense_is_refused_before_it_begins(served: Served, query: str) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
         await served.http.ws_connect(f"/sandboxes/one/ws?{query}")
