@@ -78,7 +78,10 @@ def _prepare(words: Iterable[str]) -> None:
     arguments = [parameter for parameter in command.params if isinstance(parameter, click.Argument)]
     if not path or not arguments or arguments[0].name not in ARGUMENTS or path[0] in OTHERS:
         return
-    if path[-1] != "create" or arguments[0].name == "sandbox":
+    if path == ["file", "cp"]:
+        for argument in arguments:
+            argument.type = NamedOrFile(LISTS.get(path[0], "/sandboxes"))
+    elif path[-1] != "create" or arguments[0].name == "sandbox":
         arguments[0].type = Named(LISTS.get(path[0], "/sandboxes"))
 
 
@@ -101,3 +104,15 @@ class Named(click.types.StringParamType):
             for one in json.loads(answer.read())
             if one["name"].startswith(incomplete) and one["name"] not in taken
         ]
+
+
+class NamedOrFile(Named):
+    """The name of something that the daemon has, or else a file of this machine, which the shell knows best."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ask the daemon, if something has been typed; without any of that name it is for the shell to say."""
+        try:
+            named = super().shell_complete(ctx, param, incomplete) if incomplete else []
+        except Exception:  # whoever has no daemon has files all the same
+            named = []
+        return named or [CompletionItem(incomplete, type="file")]

@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
         from bhatti.cli.running import run_command
         from bhatti.sdk.endpoint import find
 
-        return run_command(find(), plain[0], {"cmd": plain[1:]})
+        return run_command(find(), plain[0], plain[1:])
     if "_BHATTI_COMPLETE" in os.environ:
         from bhatti.cli.completion import complete
 

@@ -79,7 +79,7 @@ def _of_http(error: web.HTTPException, request: web.Request, request_id: str) ->
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, web.HTTPNotFound):
-        hint = f"there is no operation at {request.method} {shown}"
+        hint = f"there is no operation at {request.method} {shown}; /docs and /openapi.json have all there are"
         return json_response(ErrorBody(error="not found", code="no-such-route", hint=hint, request_id=request_id), 404)
     text = (error.text or error.reason or "refused").removeprefix(f"{error.status}: ")
     return json_response(ErrorBody(error=text, code="invalid-request", request_id=request_id), error.status)

@@ -11,7 +11,7 @@ import click
 
 from bhatti.cli.autostart import client_of_running_daemon
 from bhatti.cli.commands.sandbox import make
-from bhatti.cli.running import shell_code
+from bhatti.cli.running import shell_code, tell_of_prompt
 from bhatti.cli.session import client, env_option, environment, json_option, print_json, shape_options
 from bhatti.cli.trailing import NamedCommand, TrailingCommand
 from bhatti.errors import BhattiError, Busy, NotFound
@@ -77,6 +77,8 @@ def _execute(caller: Client, name: str, request: types.ExecRequest, *, no_stdin:
         "timeout_sec": request.timeout_sec,
     }
     execution = Execution(caller.endpoint, name, {key: value for key, value in body.items() if value})
+    if not (as_json or no_stdin):
+        tell_of_prompt(request.cmd)
     if not as_json:
         return shell_code(execution, stdin=stdin, timeout_s=request.timeout_sec)
     kept = {STDOUT: bytearray(), STDERR: bytearray()}

@@ -22,7 +22,9 @@ def secret() -> None:
 
 @secret.command(name="set")
 @click.argument("name")
-@click.option("--from-file", "path", metavar="PATH", help="Read the value from a file, every byte of it.")
+@click.option(
+    "--from-file", "path", type=click.Path(), metavar="PATH", help="Read the value from a file, every byte of it."
+)
 @json_option
 @quiet_option
 def set_(name: str, path: str | None, as_json: bool, quiet: bool) -> None:

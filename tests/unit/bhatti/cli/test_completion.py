@@ -62,6 +62,20 @@ def test_what_fits_is_offered(own: Daemon, line: str, offered: list[str]) -> Non
     assert tab(own, line) == offered
 
 
+def offered_by_bash(daemon: Daemon, line: str) -> bytes:
+    words = line.split(" ")
+    env = {"_BHATTI_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    return daemon.bhatti(env=env).stdout
+
+
+def test_the_shell_is_asked_for_files_of_this_machine(own: Daemon) -> None:
+    assert offered_by_bash(own, "bhatti file cp bui") == b"plain,builder\n"
+    for line in ("bhatti file cp ./sr", "bhatti file cp agent-1:/x ./sr", "bhatti secret set A --from-file ./sr"):
+        assert offered_by_bash(own, line) == b"file,./sr\n"
+    with short_directory() as directory:
+        assert offered_by_bash(Daemon(directory), "bhatti file cp sr") == b"file,sr\n"
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_shell_is_answered_in_its_own_words(own: Daemon, shell: str) -> None:
     assert tab(own, "bhatti inspect bu", shell) == ["builder"]

@@ -50,7 +50,8 @@ def test_a_host_without_descriptors_is_no_defect(caplog: pytest.LogCaptureFixtur
 def test_a_path_that_is_none_is_told_shortly() -> None:
     response, body = told(web.HTTPNotFound(), "/" + "x" * 10_000)
     assert (response.status, body.code) == (404, "no-such-route")
-    assert len(body.hint or "") < 200
+    assert len(body.hint or "") < 250
+    assert "/openapi.json" in (body.hint or "")
 
 
 def test_a_method_that_is_none_is_told_with_those_that_are() -> None:

@@ -2,10 +2,12 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.daemons import Daemon, error_of
+from tests.terminals import screen
 from tests.unit.bhatti.cli.conftest import Bhatti
 
 
@@ -13,6 +15,15 @@ from tests.unit.bhatti.cli.conftest import Bhatti
 def test_the_exit_code_is_the_commands_own(bhatti: Bhatti, code: int) -> None:
     assert bhatti("exec", "-n", "one", "--", "sh", "-c", f"exit {code}").code == code
     assert bhatti("run", "-n", "--", "sh", "-c", f"exit {code}").code == code
+
+
+def test_who_starts_a_shell_at_a_terminal_is_told_that_there_is_no_prompt(served: Daemon) -> None:
+    command = (sys.executable, "-m", "bhatti", "exec", "one", "sh")
+    with screen(*command, env=served.env, cwd=str(served.directory)) as (person, process):
+        person.wait_for(b"sh has no terminal here and shows no prompt; `bhatti shell NAME` opens one")
+        person.type(b"exit 3\n")
+        assert process.wait(60) == 3
+    assert served.bhatti("exec", "one", "sh", stdin=b"exit 3\n").stderr == b""
 
 
 def test_environment_directory_and_user_are_passed(bhatti: Bhatti) -> None:
