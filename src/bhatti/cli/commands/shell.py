@@ -10,6 +10,7 @@ from bhatti.cli.answers import listed
 from bhatti.cli.session import client, endpoint, json_option, print_json, quiet_option
 from bhatti.cli.trailing import NamedCommand
 from bhatti.errors import InvalidRequest
+from bhatti.model.shells import shown
 from bhatti.operations import table, types
 from bhatti.sdk.terminal import DETACHED, TAKEN_OVER, Terminal
 
@@ -99,7 +100,7 @@ def ps(name: str, as_json: bool, quiet: bool) -> None:
 
 def _row(found: types.Session) -> tuple[str, ...]:
     running = "yes" if found.running else f"exit {found.exit_code}"
-    return found.session_id, found.argv[:60], running, _yes(found.attached)
+    return found.session_id, shown(found.argv)[:60], running, _yes(found.attached)
 
 
 def _yes(value: bool) -> str:

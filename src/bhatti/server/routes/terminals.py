@@ -7,6 +7,7 @@ from aiohttp import WSMsgType, web
 
 from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import GuestLink, TerminalStream
+from bhatti.model.shells import LOGIN_SHELL
 from bhatti.operations import table, types
 from bhatti.server.backend import Visitor
 from bhatti.server.call import Call, Handler
@@ -14,9 +15,6 @@ from bhatti.server.guest import visiting
 from bhatti.server.sockets import accepted, keep_alive, say, told
 from bhatti.taskgroups import together
 from lohar.wire.messages import ExitReason
-
-LOGIN_SHELL = ("/bin/sh", "-c", "command -v bash >/dev/null && exec bash -li; exec sh -li")
-"""Debian has bash; an imported image may have nothing but a shell."""
 
 
 class Resize(msgspec.Struct, frozen=True, tag_field="type", tag="resize"):

@@ -39,6 +39,16 @@ def test_a_person_detaches_and_comes_back(served: Daemon, bhatti: Bhatti) -> Non
         assert process.wait(60) == 0
 
 
+def test_a_login_shell_is_listed_as_one(served: Daemon, bhatti: Bhatti) -> None:
+    with person_at(served, "shell", "one") as (person, process):
+        person.type(b"echo ready$((1 + 1))\n")
+        person.wait_for(b"ready2")
+        rows = [line.split(None, 1)[1] for line in bhatti("ps", "one").out.splitlines()]
+        assert any(row.startswith("login shell  ") for row in rows)
+        person.type(b"exit 4\n")
+        assert process.wait(60) == 4
+
+
 @pytest.mark.parametrize(("keys", "outcome", "code"), [(b"exit 5\n", "ended", 5), (b"\x1c", "detached", None)])
 def test_how_it_ended_is_an_object(served: Daemon, keys: bytes, outcome: str, code: int | None) -> None:
     with person_at(served, "shell", "--json", "one", "--", "sh", "-c", "echo ready; exec sh") as (person, process):
