@@ -56,24 +56,23 @@ NAMES = (
 SCRIPT = """
 set -e
 umask 022
-base=$1 root=$2 machine=$3
-shift 3
+base=$1 root=$2 machine=$3 table=$4
+shift 4
 mount -t tmpfs -o mode=0755,size=64m bhatti-jail "$base"
 mkdir -p "$root$machine"
-mount --bind "$machine" "$root$machine"
 while [ "$1" != -- ]; do
-    if [ -e "$2" ] && [ ! -e "$root$2" ]; then
-        [ -d "$root${2%/*}" ] || mkdir -p "$root${2%/*}"
-        : > "$root$2"
-        mount -o "bind,$1" "$2" "$root$2"
-    fi
-    shift 2
+    [ -d "$root${1%/*}" ] || mkdir -p "$root${1%/*}"
+    : > "$root$1"
+    shift
 done
 shift
+printf '%s\\n' "$table" > "$base/table"
+mount -a -T "$base/table"
 ln -s LINKS "$root"
 exec "$@"
 """.replace("LINKS", " ".join(f'"$machine/{name}"' for name in (*NAMES, RUN)))
-"""Each program that it runs delays the machine by a millisecond or two, so the shell does what it can by itself."""
+"""Each program that it runs delays the machine by a millisecond or two, so the shell does what it can by itself, and
+what is bound is one table (fstab(5)): with a `mount` for each file, this took twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ def command_line(
     files: Iterable[tuple[Path, bool]],
     limits: Iterable[str] = (),
 ) -> list[str]:
-    """Return the program and its arguments that run `firecracker`, a program and `--id` first, in the jail.
+    """Return the program and its arguments that run `firecracker`, a program and `--id` first, in the jail. Blocks.
 
     `files` are what it reaches beside its directory, each with whether it is read-only; `limits` are arguments of the
     jailer's (see `cgroups`).
@@ -195,14 +194,26 @@ def command_line(
     binary, _, _, *arguments = firecracker
     base, user = directory / BASE, str(user_of(name))
     root = base / Path(binary).resolve().name / name / "root"
-    reached = [*files, *((path, True) for path in libraries(binary))]
-    binds = [word for path, read_only in reached for word in ("ro" if read_only else "rw", str(path))]
+    reached: dict[Path, str] = {}
+    for path, read_only in (*files, *((path, True) for path in libraries(binary))):
+        # What is in the machine's directory is there with it; of what is missing, Firecracker will say so.
+        if path.exists() and not path.is_relative_to(directory):
+            reached.setdefault(path, "bind,ro" if read_only else "bind")
+    table = [_bound(directory, root, "bind"), *(_bound(path, root, how) for path, how in reached.items())]
     return [
         *(UNSHARE, "--mount", "--propagation", "private", SHELL, "-c", SCRIPT, "sh"),
-        *(str(base), str(root), str(directory), *binds, "--"),
+        *(str(base), str(root), str(directory), "\n".join(table), *map(str, reached), "--"),
         *(jailer, "--id", name, "--exec-file", binary, "--uid", user, "--gid", user),
         *("--chroot-base-dir", str(base), *limits, "--", *arguments),
     ]
+
+
+def _bound(path: Path, root: Path, how: str) -> str:
+    """Return the line of fstab(5) that binds `path` where it is below `root`."""
+    source, target = (
+        re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", where) for where in (str(path), f"{root}{path}")
+    )
+    return f"{source} {target} none {how}"
 
 
 @functools.cache

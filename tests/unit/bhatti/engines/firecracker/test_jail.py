@@ -107,16 +107,29 @@ def test_what_is_only_read_stays_roots_and_can_be_read(tmp_path: Path) -> None:
 
 
 def test_what_it_reaches_is_said_before_what_it_runs(tmp_path: Path) -> None:
-    drives = [(Path("/images/base"), True), (Path("/volumes/data"), False)]
+    machine, base, data = tmp_path / "a machine", tmp_path / "base", tmp_path / "data"
+    machine.mkdir()
+    for path in (base, data, machine / "layer"):
+        path.touch()
+    files = [(base, True), (data, False), (machine / "layer", False), (tmp_path / "missing", True), (base, False)]
     line = jail.command_line(
-        "/j", ["/bin/true", "--id", "n", "--api-sock", "s"], name="n", directory=tmp_path, files=drives
+        "/j", ["/bin/true", "--id", "n", "--api-sock", "s"], name="n", directory=machine, files=files
     )
-    words = line[line.index(str(tmp_path)) + 1 : line.index("--")]
-    assert words[:4] == ["ro", "/images/base", "rw", "/volumes/data"]
+    root = f"{machine}/jail/true/n/root"
+    begin = line.index(root)
+    assert line[begin + 1] == str(machine)
+    escaped = {path: path.replace(" ", "\\040") for path in (str(machine), root)}
+    assert line[begin + 2].splitlines()[:3] == [
+        f"{escaped[str(machine)]} {escaped[root]}{escaped[str(machine)]} none bind",
+        f"{base} {escaped[root]}{base} none bind,ro",
+        f"{data} {escaped[root]}{data} none bind",
+    ]
+    libraries = [str(path) for path in jail.libraries("/bin/true")]
+    assert line[begin + 3 : line.index("--")] == [str(base), str(data), *libraries]
     assert line[line.index("--id") + 1] == "n"
     assert line[-3:] == ["--", "--api-sock", "s"]
     limited = jail.command_line(
-        "/j", ["/bin/true", "--id", "n"], name="n", directory=tmp_path, files=[], limits=["--cgroup", "pids.max=9"]
+        "/j", ["/bin/true", "--id", "n"], name="n", directory=machine, files=[], limits=["--cgroup", "pids.max=9"]
     )
     assert limited[-3:] == ["--cgroup", "pids.max=9", "--"]
 
