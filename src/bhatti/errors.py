@@ -17,7 +17,8 @@
     └── CorruptData         500  exit 65  something stored is not what it was; rebuild or restore it
 
 Every error carries a stable kebab-case `code` that programs may test for, a message that says what, which and what
-was seen, and a hint that says what to do next. Exit codes follow sysexits(3) where it has a meaning for them.
+was seen, and a hint that says what to do next: its own, or the one that is usual for its class. Exit codes follow
+sysexits(3) where it has a meaning for them.
 """
 
 from typing import ClassVar
@@ -47,6 +48,7 @@ class BhattiError(Exception):
     code: str = "internal"
     http_status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
+    usual_hint: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -57,13 +59,18 @@ class BhattiError(Exception):
         if code is not None:
             self.code = code
 
+    @property
+    def advice(self) -> str | None:
+        """What to tell whoever has met this error: its hint, or what usually helps with errors of its class."""
+        return self.hint or self.usual_hint
+
     def body(self, request_id: str | None = None) -> ErrorBody:
         """Return the error as the API sends it."""
         kind = type(self).code
         return ErrorBody(
             error=self.message,
             code=self.code,
-            hint=self.hint,
+            hint=self.advice,
             request_id=request_id,
             kind=None if kind == self.code else kind,
         )
@@ -139,6 +146,7 @@ class Unavailable(BhattiError):
     code = "unavailable"
     http_status = 503
     exit_code = 69
+    usual_hint = "the same call may succeed in a moment; `bhatti doctor` says how the machine is"
 
 
 class GuestTimeout(Unavailable):
@@ -147,6 +155,7 @@ class GuestTimeout(Unavailable):
     code = "guest-timeout"
     http_status = 504
     exit_code = 70
+    usual_hint = "`bhatti inspect` says how the sandbox is; `bhatti stop --no-memory` and `bhatti start` begin anew"
 
 
 class MissingDependency(BhattiError):
@@ -155,6 +164,7 @@ class MissingDependency(BhattiError):
     code = "missing-dependency"
     http_status = 503
     exit_code = 71
+    usual_hint = "`bhatti doctor` says what to install"
 
 
 class OutOfSpace(BhattiError):
@@ -163,6 +173,7 @@ class OutOfSpace(BhattiError):
     code = "out-of-space"
     http_status = 507
     exit_code = 74
+    usual_hint = "free some space; `bhatti image prune` removes what no sandbox needs"
 
 
 class EngineFailure(BhattiError):
@@ -171,6 +182,7 @@ class EngineFailure(BhattiError):
     code = "engine-failure"
     http_status = 500
     exit_code = 73
+    usual_hint = "the same call may succeed again; the daemon's log says more"
 
 
 class GuestFailure(BhattiError):
@@ -179,6 +191,7 @@ class GuestFailure(BhattiError):
     code = "guest-failure"
     http_status = 422
     exit_code = 1
+    usual_hint = "these are the words of the agent in the sandbox; look there for what it means"
 
 
 class CorruptData(BhattiError):
@@ -187,6 +200,7 @@ class CorruptData(BhattiError):
     code = "corrupt-data"
     http_status = 500
     exit_code = 65
+    usual_hint = "make it anew, or take it from a backup"
 
 
 ERRORS_BY_STATUS: dict[int, type[BhattiError]] = {

@@ -26,7 +26,8 @@ MARK = "-- that was step"
 def person() -> Iterator[Daemon]:
     images = Path(paths.images_dir())
     ImageStore(images).build()
-    with daemon(engine="qemu", BHATTI_IMAGES_DIR=str(images)) as found:
+    # The port of the page may be somebody else's.
+    with daemon(engine="qemu", BHATTI_IMAGES_DIR=str(images), BHATTI_GATEWAY_LISTEN="127.0.0.1:0") as found:
         programs = found.directory / "bin"
         programs.mkdir()
         (programs / "bhatti").write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m bhatti "$@"\n')

@@ -118,7 +118,11 @@ def _send(client: Client, source: str, target: There, meter: _Meter) -> str:
         mode = os.stat(source).st_mode  # noqa: PTH116 - a trailing slash means something
     is_dir = stat.S_ISDIR(mode)
     if not is_dir and not stat.S_ISREG(mode):
-        raise InvalidRequest(f"{source} is no file and no directory", code="bad-path")
+        raise InvalidRequest(
+            f"{source} is no file and no directory",
+            hint="what a pipe or a device gives can be copied by way of `bhatti file write`",
+            code="bad-path",
+        )
     place = placed(source, target.path, is_dir=is_dir, target_is_dir=is_directory(client, *_names(target)))
     _existing_directory(client, There(target.sandbox, os.path.dirname(place) or "/"))  # noqa: PTH120 - of the sandbox
     if is_dir:

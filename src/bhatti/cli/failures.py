@@ -23,7 +23,7 @@ def report(error: BaseException, *, as_json: bool = False) -> int:
     if isinstance(error, click.exceptions.Abort):
         return 130
     if isinstance(error, BhattiError):
-        _say(error.message, error.code, error.hint, error.exit_code, as_json=as_json)
+        _say(error.message, error.code, error.advice, error.exit_code, as_json=as_json)
         return error.exit_code
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         sys.stderr.write(error.format_message() + "\n")

@@ -87,7 +87,11 @@ def injection(given: str) -> types.FileInjection:
         content = path.read_bytes()
         mode = f"{path.stat().st_mode & 0o777:04o}"
     except OSError as err:
-        raise InvalidRequest(f"{host} cannot be read: {err.strerror}", code="bad-file") from err
+        raise InvalidRequest(
+            f"{host} cannot be read: {err.strerror}",
+            hint="the file before the colon is one of this machine",
+            code="bad-file",
+        ) from err
     return types.FileInjection(guest_path=guest, content=content, mode=mode)
 
 

@@ -100,7 +100,9 @@ def environment(pairs: tuple[str, ...]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise InvalidRequest(f"{pair!r} is not NAME=VALUE", code="bad-environment")
+            raise InvalidRequest(
+                f"{pair!r} is not NAME=VALUE", hint="for example --env TERM=dumb", code="bad-environment"
+            )
         found[name] = value
     return found
 

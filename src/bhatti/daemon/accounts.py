@@ -97,7 +97,9 @@ class AccountBook(Accounts):
         if owner == ADMIN.owner:
             return None
         if (user := self._by_id.get(owner)) is None or user.key_hash not in self._by_hash:
-            raise Unauthorized("the user has been removed", code="invalid-key")
+            raise Unauthorized(
+                "the user has been removed", hint="ask the administrator for another key", code="invalid-key"
+            )
         return user
 
     def check_storage(self, owner: str, taken_mib: int, asked_mib: int) -> None:

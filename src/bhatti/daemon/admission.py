@@ -111,5 +111,6 @@ def check_environment(env: dict[str, str]) -> None:
         if not name or "=" in name or "\0" in name or "\0" in value:
             raise InvalidRequest(
                 f"{name!r} cannot be the name of an environment variable, or its value holds a NUL",
+                hint="names have letters, digits and underscores, and values no NUL",
                 code="bad-environment",
             )

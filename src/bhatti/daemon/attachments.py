@@ -40,13 +40,21 @@ def wanted(request: SandboxCreate) -> Wanted:
     asked = [*request.volumes, *request.persistent_volumes]
     asked += [msgspec.structs.replace(mount, auto_create=True) for mount in request.new_volumes]
     if len(asked) > MAX_VOLUMES:
-        raise InvalidRequest(f"{len(asked)} volumes: a sandbox can have {MAX_VOLUMES}", code="bad-volume")
+        raise InvalidRequest(
+            f"{len(asked)} volumes: a sandbox can have {MAX_VOLUMES}",
+            hint="leave some out, or put what is in them into one",
+            code="bad-volume",
+        )
     found = tuple(_attachment(mount) for mount in asked)
     for field in ("name", "target"):
         values = [getattr(attachment, field) for attachment in found]
         for value in values:
             if values.count(value) > 1:
-                raise InvalidRequest(f"two volumes have the {field} {value!r}", code="bad-volume")
+                raise InvalidRequest(
+                    f"two volumes have the {field} {value!r}",
+                    hint="each needs a name and a place of its own",
+                    code="bad-volume",
+                )
     sizes = {mount.name: mount.size_mb or DEFAULT_SIZE_MIB for mount in asked if mount.auto_create}
     return Wanted(volumes=found, sizes_mib=sizes)
 

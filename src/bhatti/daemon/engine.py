@@ -55,9 +55,17 @@ def _foreign(name: str) -> type[Engine]:
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as err:
-        raise InvalidRequest(f"engine {name!r} cannot be loaded: {err}", code="unknown-engine") from err
+        raise InvalidRequest(
+            f"engine {name!r} cannot be loaded: {err}",
+            hint="set engine to auto, qemu, firecracker or docker",
+            code="unknown-engine",
+        ) from err
     if not (inspect.isclass(found) and issubclass(found, Engine)):
-        raise InvalidRequest(f"engine {name!r} is not an Engine", code="unknown-engine")
+        raise InvalidRequest(
+            f"engine {name!r} is not an Engine",
+            hint="set engine to auto, qemu, firecracker or docker",
+            code="unknown-engine",
+        )
     return found
 
 

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         err = first(error)
         if err is None:  # a defect: the log shows where, whoever waits for us gets a line
-            ready.failed(BhattiError(f"the daemon has a defect: {error!r}"))
+            ready.failed(BhattiError(f"the daemon has a defect: {error!r}", hint="its log has the details"))
             raise
         ready.failed(err)
         document = msgspec.json.encode(err.body()).decode() + "\n"
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif "log_format=json" in parsed.set if configured is None else configured.log_format == "json":
             sys.stderr.write(document)
         else:
-            sys.stderr.write(f"bhatti: {err.message}\n" + (f"hint: {err.hint}\n" if err.hint else ""))
+            sys.stderr.write(f"bhatti: {err.message}\n" + (f"hint: {err.advice}\n" if err.advice else ""))
         return err.exit_code
     except KeyboardInterrupt:
         return 130

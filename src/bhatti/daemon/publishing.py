@@ -102,7 +102,11 @@ class Publishing(PublicationBackend, Published):
                 code="no-gateway",
             )
         if request.port in AGENT:
-            raise InvalidRequest(f"port {request.port} is the agent's own", code="invalid-port")
+            raise InvalidRequest(
+                f"port {request.port} is the agent's own",
+                hint="publish another port: nothing of yours listens on this one",
+                code="invalid-port",
+            )
         if (before := self._find(sandbox.id, request.port)) is not None:
             if alias not in (None, before.record.alias):
                 raise Conflict(
@@ -191,7 +195,9 @@ class Publishing(PublicationBackend, Published):
         """See `Published`."""
         entry = self._by_alias.get(site.alias)
         if entry is None or entry.site is not site:
-            raise NotFound("it is published no more", code="not-published")
+            raise NotFound(
+                "it is published no more", hint="`bhatti publish NAME PORT` publishes it again", code="not-published"
+            )
         async with self._visit(entry.record.sandbox_id, f"a request for {site.alias} is under way") as visitor:
             yield visitor
 

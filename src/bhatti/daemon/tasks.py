@@ -50,7 +50,11 @@ class Job:
     def check(self) -> None:
         """Raise `Conflict` (code `task-cancelled`) if it is to end; called by the work, from any thread."""
         if self.cancelling:
-            raise Conflict(f"the task {self.record.id} was cancelled", code="task-cancelled")
+            raise Conflict(
+                f"the task {self.record.id} was cancelled",
+                hint="begin it again; finished parts are kept",
+                code="task-cancelled",
+            )
 
     def step(self, event: types.BuildEvent) -> None:
         """Take note of how far it is."""
@@ -155,7 +159,11 @@ class Tasks(TaskBackend):
         """See `TaskBackend`."""
         job = self._found(caller, task_id)
         if job.over:
-            raise Conflict(f"the task {task_id} has ended: {job.record.status}", code="task-over")
+            raise Conflict(
+                f"the task {task_id} has ended: {job.record.status}",
+                hint="`bhatti task inspect` says how",
+                code="task-over",
+            )
         job.cancelling = True
         job.tell()
         return answer(job)

@@ -290,7 +290,9 @@ class Volumes(VolumeBackend):
         _, engine = self._opened()
         if record.engine != engine.name:
             raise Conflict(
-                f"volume {name!r} belongs to the engine {record.engine!r}, not to {engine.name!r}", code="other-engine"
+                f"volume {name!r} belongs to the engine {record.engine!r}, not to {engine.name!r}",
+                hint="use a volume of this engine, or start the daemon with that one",
+                code="other-engine",
             )
         doing = self._busy.get(name) or {VolumeStatus.CREATING: "create", VolumeStatus.REMOVING: "remove"}.get(
             record.status

@@ -269,7 +269,11 @@ class GuestLink:
         if isinstance(data, bytes):
             await files.write_bytes(self._exchange, path, data, mode)
         elif size is None:
-            raise InvalidRequest("the size of a streamed upload must be given", code="bad-size")
+            raise InvalidRequest(
+                "the size of a streamed upload must be given",
+                hint="give the number of bytes that are to come",
+                code="bad-size",
+            )
         else:
             await files.write_stream(self._exchange, path, data, size, mode)
 

@@ -138,7 +138,11 @@ async def _upload(exchange: Exchange, request: bytes, source: AsyncIterable[byte
             view = memoryview(data)
             sent += len(view)
             if sent > size:
-                raise InvalidRequest(f"more than the announced {size} bytes to upload", code="bad-size")
+                raise InvalidRequest(
+                    f"more than the announced {size} bytes to upload",
+                    hint="announce as many bytes as you send",
+                    code="bad-size",
+                )
             for start in range(0, len(view), UPLOAD_PIECE):
                 channel.send(FrameType.STDIN, view[start : start + UPLOAD_PIECE])
                 if not channel.writable:
@@ -147,7 +151,11 @@ async def _upload(exchange: Exchange, request: bytes, source: AsyncIterable[byte
                 break  # the agent has refused, or is gone: the answer tells
         else:
             if sent < size:
-                raise InvalidRequest(f"{sent} bytes to upload, {size} were announced", code="bad-size")
+                raise InvalidRequest(
+                    f"{sent} bytes to upload, {size} were announced",
+                    hint="announce as many bytes as you send",
+                    code="bad-size",
+                )
         kind, payload = (await channel.receive(pool.deadline(stall_s)))[0]
         if sent < size or kind != FrameType.FILE_WRITE_RESP:
             raise exchange.refuse(channel, kind, payload)

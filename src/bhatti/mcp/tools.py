@@ -42,7 +42,7 @@ def told(tool: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await tool(*arguments, **named)
         except BhattiError as error:
-            hint = f"\nhint: {error.hint}" if error.hint else ""
+            hint = f"\nhint: {error.advice}" if error.advice else ""
             raise ToolError(f"{error.code}: {error.message}{hint}") from error
 
     return call

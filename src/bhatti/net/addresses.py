@@ -50,10 +50,18 @@ class AddressPool:
         """
         offset = int(address) - int(self.subnet.network_address)
         if not 2 <= offset < 2 + self.size:
-            raise Conflict(f"{address} is no guest's address in {self.subnet}", code="address-outside")
+            raise Conflict(
+                f"{address} is no guest's address in {self.subnet}",
+                hint="let the daemon choose, or stay inside of that network",
+                code="address-outside",
+            )
         with self._lock:
             if offset in self._used:
-                raise Conflict(f"{address} is in use by another sandbox", code="address-taken")
+                raise Conflict(
+                    f"{address} is in use by another sandbox",
+                    hint="let the daemon choose, or free it by removing that sandbox",
+                    code="address-taken",
+                )
             self._used.add(offset)
 
     def release(self, address: IPv4Address) -> None:

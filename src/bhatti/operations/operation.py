@@ -77,7 +77,11 @@ class Operation(msgspec.Struct, Generic[Req_co, Res_co], frozen=True, kw_only=Tr
                 path = path.replace("{rest:.*}", quote(value, safe="/"))
                 continue
             if value in ("", ".", ".."):
-                raise InvalidRequest(f"{name} {value!r} is not a name or id", code="bad-name")
+                raise InvalidRequest(
+                    f"{name} {value!r} is not a name or id",
+                    hint="names and ids have letters, digits, `-`, `_` and `.`",
+                    code="bad-name",
+                )
             path = path.replace("{" + name + "}", quote(value, safe=""))
         if query:
             path += "?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in query.items())

@@ -266,7 +266,9 @@ class Flows:
     def request(self, method: str, port: int, path: str, headers: Env, body: bytes | None) -> Steps[HttpAnswer]:
         """Send an HTTP request to a web server in the sandbox; whatever that answers is an answer."""
         if not path.startswith("/"):
-            raise InvalidRequest(f"the path {path!r} does not begin with /", code="bad-path")
+            raise InvalidRequest(
+                f"the path {path!r} does not begin with /", hint="for example /health", code="bad-path"
+            )
         target = f"{table.PROXY.path.removesuffix('/{rest:.*}')}{path}"
         target = target.replace("{id}", self.info.id).replace("{port}", str(port))
         target = quote(target, safe=URL_SAFE)

@@ -115,7 +115,11 @@ class Call:
                 if len(raw) > MAX_JSON_BYTES:
                     raise _too_large()
         if waiting.cancelled_caught:
-            raise InvalidRequest(f"the body has not come within {BODY_S:g} s", code="body-too-slow")
+            raise InvalidRequest(
+                f"the body has not come within {BODY_S:g} s",
+                hint="send it faster, or in smaller parts",
+                code="body-too-slow",
+            )
         return bytes(raw)
 
     def query(self, expected: type[T]) -> T:
@@ -123,12 +127,18 @@ class Call:
         given: dict[str, str] = {}
         for name, value in self.request.query.items():
             if name in given:
-                raise InvalidRequest(f"the parameter {name!r} is given twice", code="invalid-field")
+                raise InvalidRequest(
+                    f"the parameter {name!r} is given twice", hint="give it once", code="invalid-field"
+                )
             given[name] = value
         try:
             return msgspec.convert(given, expected, strict=False)
         except msgspec.ValidationError as err:
-            raise InvalidRequest(f"the parameters are not right: {err}", code="invalid-field") from err
+            raise InvalidRequest(
+                f"the parameters are not right: {err}",
+                hint="docs/api.md and /docs of the daemon say which there are",
+                code="invalid-field",
+            ) from err
 
     def repeat(self, request: msgspec.Struct) -> Repeat | None:
         """Return how `request` is known again, if the caller has named a key for that.
@@ -169,9 +179,13 @@ def decoded(raw: bytes, expected: type[T]) -> T:
     try:
         return msgspec.json.decode(raw, type=expected)
     except msgspec.ValidationError as err:
-        raise InvalidRequest(f"the request is not right: {err}", code="invalid-field") from err
+        raise InvalidRequest(
+            f"the request is not right: {err}",
+            hint="docs/api.md and /docs of the daemon say what it has to be",
+            code="invalid-field",
+        ) from err
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
-        raise InvalidRequest(f"invalid json: {err}", code="invalid-json") from err
+        raise InvalidRequest(f"invalid json: {err}", hint="send one JSON object", code="invalid-json") from err
 
 
 def encoded(value: object) -> bytes:

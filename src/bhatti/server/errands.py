@@ -175,7 +175,11 @@ async def run(link: GuestLink, action: str, *arguments: str) -> None:
 def failure(said: Said) -> BhattiError:
     """Return the error for what a chore says."""
     if said.refused:
-        return InvalidRequest(f"the archive is not taken: {printable(said.refused)}", code="bad-archive")
+        return InvalidRequest(
+            f"the archive is not taken: {printable(said.refused)}",
+            hint="send a tar archive of files, directories and links, all of it",
+            code="bad-archive",
+        )
     code = CODES.get(said.errno)
     if code in CONFLICTS:
         return Conflict(printable(said.what), hint=CONFLICTS[code], code=code)

@@ -78,7 +78,11 @@ def visiting(call: Call, *, wake: bool = True) -> AbstractAsyncContextManager[Vi
 async def explained(call: Call, error: Exception) -> Exception:
     """Return what to tell the caller whose call into the guest failed with `error`."""
     if isinstance(error, MessageError):  # found when the request was put into the words of the guest's wire
-        return InvalidRequest(f"the request is not right: {error}", code="invalid-field")
+        return InvalidRequest(
+            f"the request is not right: {error}",
+            hint="docs/api.md and /docs of the daemon say what it has to be",
+            code="invalid-field",
+        )
     if not isinstance(error, GuestFailure):
         return await call.backend.explain(call.ref, error)
     error.hint = error.hint or HINTS.get(error.code)

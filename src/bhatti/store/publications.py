@@ -27,7 +27,9 @@ def insert(connection: sqlite3.Connection, record: PublicationRecord) -> None:
             msgspec.structs.asdict(record) | {"created_at": record.created_at.isoformat()},
         )
     except sqlite3.IntegrityError as err:
-        raise Conflict(f"{record.alias!r} cannot be published now", code="alias-taken") from err
+        raise Conflict(
+            f"{record.alias!r} cannot be published now", hint="give another alias", code="alias-taken"
+        ) from err
 
 
 def delete(connection: sqlite3.Connection, publication_id: str) -> None:

@@ -32,7 +32,11 @@ def insert(connection: sqlite3.Connection, record: VolumeRecord) -> None:
             _values(record),
         )
     except sqlite3.IntegrityError as err:
-        raise Conflict(f"there is a volume {record.name!r} already", code="volume-exists") from err
+        raise Conflict(
+            f"there is a volume {record.name!r} already",
+            hint="choose another name, or use the one that is there",
+            code="volume-exists",
+        ) from err
 
 
 def update(connection: sqlite3.Connection, record: VolumeRecord) -> None:

@@ -1,11 +1,16 @@
+import ast
 import re
 import traceback
+from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from bhatti import errors
 from bhatti.errors import BhattiError, Busy, Conflict, EngineFailure, ErrorBody, NotFound, from_body
+
+SOURCES = Path(errors.__file__).parent
 
 
 def test_what_was_given_is_shown_in_messages_up_to_a_length() -> None:
@@ -73,7 +78,33 @@ def test_busy_is_a_conflict_that_can_be_told_apart() -> None:
 
 
 def test_absent_parts_are_absent_from_the_body() -> None:
-    assert msgspec.json.encode(EngineFailure("died").body()) == b'{"error":"died","code":"engine-failure"}'
+    assert msgspec.json.encode(Conflict("taken").body()) == b'{"error":"taken","code":"conflict"}'
+
+
+def test_what_usually_helps_is_told_where_nothing_better_is_known() -> None:
+    assert EngineFailure("died").body().hint == EngineFailure.usual_hint
+    assert EngineFailure("died", hint="look").body().hint == "look"
+
+
+NAMES = {cls.__name__: cls for cls in all_classes()}
+
+
+def errors_made(path: Path) -> Iterator[tuple[int, ast.Call]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in NAMES:
+            yield node.lineno, node
+
+
+def test_every_error_says_what_to_do_next() -> None:
+    made = [(path, *found) for path in SOURCES.rglob("*.py") for found in errors_made(path)]
+    assert len(made) > 300
+    silent = [
+        f"{path.relative_to(SOURCES)}:{line}: {ast.unparse(call)[:100]}"
+        for path, line, call in made
+        if NAMES[ast.unparse(call.func)].usual_hint is None
+        and not any(keyword.arg in ("hint", None) for keyword in call.keywords)
+    ]
+    assert silent == []
 
 
 def test_a_traceback_shows_the_hint() -> None:

@@ -102,7 +102,11 @@ def pull(
     Example: bhatti image pull alpine:3.19
     """
     if password_stdin and not username:
-        raise InvalidRequest("--password-stdin needs --username", code="usage")
+        raise InvalidRequest(
+            "--password-stdin needs --username",
+            hint="for example bhatti image pull REFERENCE --username NAME --password-stdin",
+            code="usage",
+        )
     password = ""
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")

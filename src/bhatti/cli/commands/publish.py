@@ -62,7 +62,9 @@ def unpublish(name: str, ports: tuple[str, ...], force: bool, as_json: bool, qui
 
 def _port(text: str) -> int:
     if ":" in text:
-        raise InvalidRequest(f"{text!r} is not a port", code="invalid-port")
+        raise InvalidRequest(
+            f"{text!r} is not a port", hint="for example bhatti publish agent-1 8000", code="invalid-port"
+        )
     return pair(text)[1]
 
 

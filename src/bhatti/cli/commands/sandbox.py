@@ -43,7 +43,7 @@ def create(
     Example: bhatti create agent-1 --cpus 2 --memory 1024 --env TERM=dumb --secret GITHUB_TOKEN
     """
     if name is not None and named is not None and name != named:
-        raise InvalidRequest(f"two names are given, {name!r} and {named!r}")
+        raise InvalidRequest(f"two names are given, {name!r} and {named!r}", hint="give one of them")
     if "" in (name, named, template):  # the API takes that for none; here it is a variable that somebody has not set
         raise InvalidRequest("a name is given and empty", hint="leave it out to have one made up", code="bad-name")
     request = types.SandboxCreate(

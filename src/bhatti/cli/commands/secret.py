@@ -53,7 +53,11 @@ def _value(name: str, path: str | None) -> str:
 
             raw = Path(path).expanduser().read_bytes()
     except OSError as err:
-        raise InvalidRequest(f"{path or 'standard input'} cannot be read: {err.strerror}", code="bad-file") from err
+        raise InvalidRequest(
+            f"{path or 'standard input'} cannot be read: {err.strerror}",
+            hint="the file is one of this machine, and you have to be allowed to read it",
+            code="bad-file",
+        ) from err
     if not raw:
         raise InvalidRequest("the value is empty", hint="write it to standard input, or give --from-file", code="empty")
     try:

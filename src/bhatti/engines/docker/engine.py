@@ -151,7 +151,11 @@ class DockerEngine(Engine):
         """See `Engine.create`."""
         checked_name(spec.id)
         if spec.id in self._machines or (self.settings.sandboxes_dir / spec.id).exists():
-            raise Conflict(f"there is a sandbox {spec.id!r} already", code="sandbox-exists")
+            raise Conflict(
+                f"there is a sandbox {spec.id!r} already",
+                hint="create it again: it will have another id",
+                code="sandbox-exists",
+            )
         machine = self._machines[spec.id] = DockerMachine.new(self._host, spec)
         try:
             await self._create(machine, progress or _nobody_asked)
@@ -282,7 +286,11 @@ class DockerEngine(Engine):
         try:
             return self._machines[sandbox_id]
         except KeyError:
-            raise NotFound(f"the engine has no sandbox {sandbox_id!r}", code="sandbox-not-found") from None
+            raise NotFound(
+                f"the engine has no sandbox {sandbox_id!r}",
+                hint="`bhatti ls` shows what there is",
+                code="sandbox-not-found",
+            ) from None
 
     def _written_volumes(self, *, before: str) -> set[str]:
         """Return the volumes that a sandbox made before that one can write to."""

@@ -81,10 +81,18 @@ def refused(what: str, status: int, message: str) -> BhattiError:
         )
     match status:
         case 400:
-            return InvalidRequest(text, code="docker-refused")
+            return InvalidRequest(
+                text, hint="these are Docker's words; its documentation says what it takes", code="docker-refused"
+            )
         case 404:
-            return NotFound(text, code="docker-not-found")
+            return NotFound(
+                text, hint="somebody has removed it from Docker; what is left can be removed", code="docker-not-found"
+            )
         case 403 | 409:  # 403: a network that is in use
-            return Conflict(text, code="docker-conflict")
+            return Conflict(
+                text,
+                hint="something else in Docker has it: `docker ps -a` and `docker network ls`",
+                code="docker-conflict",
+            )
         case _:
             return EngineFailure(text, hint="dockerd's log has more: journalctl -u docker", code="docker-refused")

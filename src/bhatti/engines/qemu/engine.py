@@ -367,7 +367,11 @@ class QemuEngine(Engine):
         try:
             return self._machines[sandbox_id]
         except KeyError:
-            raise NotFound(f"the engine has no sandbox {sandbox_id!r}", code="sandbox-not-found") from None
+            raise NotFound(
+                f"the engine has no sandbox {sandbox_id!r}",
+                hint="`bhatti ls` shows what there is",
+                code="sandbox-not-found",
+            ) from None
 
     def _processes(self) -> builtins.list[ProcessIdentity]:
         """Return all processes that run machines of this state directory. Blocks."""

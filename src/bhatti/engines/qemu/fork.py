@@ -72,7 +72,11 @@ def check_shape(source: SandboxSpec, wanted: SandboxSpec) -> None:
     # Volumes go where a golden machine has slots for them, and no other machine has any.
     obstacle = "it has volumes" if wanted.volumes else fork_obstacle(wanted)
     if obstacle is not None:
-        raise InvalidRequest(f"sandbox {wanted.name!r} cannot be a fork: {obstacle}", code="cannot-fork")
+        raise InvalidRequest(
+            f"sandbox {wanted.name!r} cannot be a fork: {obstacle}",
+            hint="create a sandbox that boots, and copy what it needs with `bhatti file cp`",
+            code="cannot-fork",
+        )
 
 
 class ForkingVm(SleepingVm):
@@ -312,4 +316,8 @@ class ForkingVm(SleepingVm):
 
 def sandbox_exists(sandbox_id: str) -> Conflict:
     """Return the error for an id that is taken."""
-    return Conflict(f"there is a sandbox {sandbox_id!r} already", code="sandbox-exists")
+    return Conflict(
+        f"there is a sandbox {sandbox_id!r} already",
+        hint="create it again: it will have another id",
+        code="sandbox-exists",
+    )

@@ -160,5 +160,6 @@ def _check_memory(memory_mib: int) -> None:
     if free_mib < SPARE * memory_mib:
         raise LimitExceeded(
             f"{free_mib} MiB of memory are free, a fork of {memory_mib} MiB is made ready from {SPARE * memory_mib} on",
+            hint="stop sandboxes, or set qemu.ready_pool lower",
             code="no-memory-to-spare",
         )

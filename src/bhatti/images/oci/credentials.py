@@ -96,7 +96,11 @@ def _ask(helper: str, server: str, env: Mapping[str, str]) -> Credentials | None
     """Ask `docker-credential-HELPER`, as its protocol says: the server's name in, JSON out."""
     program = f"docker-credential-{helper}"
     if not _HELPER.fullmatch(helper):
-        raise InvalidRequest(f"{helper!r} is no name of a credential helper", code="bad-docker-config")
+        raise InvalidRequest(
+            f"{helper!r} is no name of a credential helper",
+            hint="mend credsStore or credHelpers in Docker's config.json, or give --username",
+            code="bad-docker-config",
+        )
     try:
         answer = subprocess.run(
             [program, "get"],
@@ -118,7 +122,11 @@ def _ask(helper: str, server: str, env: Mapping[str, str]) -> Credentials | None
     try:
         found = msgspec.json.decode(answer.stdout, type=_Answer)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{program} gave an answer that makes no sense", code="bad-docker-config") from error
+        raise InvalidRequest(
+            f"{program} gave an answer that makes no sense",
+            hint="run that program by hand to see what it says, or give --username",
+            code="bad-docker-config",
+        ) from error
     if found.username == _TOKEN_USER:
         return Credentials(identity_token=found.secret)
     return Credentials(found.username, found.secret)

@@ -147,7 +147,9 @@ def open_regular(path: Path) -> BinaryIO:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise InvalidRequest(f"cannot read {path}: {error.strerror}") from error
+        raise InvalidRequest(
+            f"cannot read {path}: {error.strerror}", hint="paths are those of the machine that the daemon runs on"
+        ) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise InvalidRequest(f"{path} is not a regular file", hint="give the file that `docker save` wrote")

@@ -23,7 +23,9 @@ def open_source(text: str) -> ImageSource:
             code="bad-source",
         )
     if "\0" in rest:
-        raise InvalidRequest("a path holds a NUL", code="bad-source")
+        raise InvalidRequest(
+            "a path holds a NUL", hint="for example docker-archive:/path/to/file.tar", code="bad-source"
+        )
     path, ref = split_path(rest)
     return LayoutSource(path, ref) if kind == "oci" else ArchiveSource(path, ref, kind=kind)
 

@@ -150,7 +150,10 @@ def _resolve(base: str, location: str) -> str:
     try:
         return urllib.parse.urljoin(base, location)
     except ValueError as error:
-        raise InvalidRequest(f"{host_of(base)} sends us to what is no URL: {error}") from error
+        raise InvalidRequest(
+            f"{host_of(base)} sends us to what is no URL: {error}",
+            hint="the registry is not configured right; another mirror of the image may be",
+        ) from error
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -159,9 +162,13 @@ def origin(url: str) -> tuple[str, str, int]:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise InvalidRequest(f"{url[:200]!r} is no URL: {error}") from error
+        raise InvalidRequest(
+            f"{url[:200]!r} is no URL: {error}", hint="a registry is named as in REGISTRY/NAME:TAG"
+        ) from error
     if parts.scheme not in ("http", "https") or not host or not url.isascii() or not url.isprintable() or " " in url:
-        raise InvalidRequest(f"{url[:200]!r} is no URL of a web server")
+        raise InvalidRequest(
+            f"{url[:200]!r} is no URL of a web server", hint="a registry is named as in REGISTRY/NAME:TAG"
+        )
     return parts.scheme, f"[{host}]" if ":" in host else host, port or (443 if parts.scheme == "https" else 80)
 
 

@@ -66,7 +66,11 @@ async def _buffered(link: GuestLink, request: types.ExecRequest) -> types.ExecRe
 
 async def _detached(link: GuestLink, request: types.ExecRequest) -> types.ExecResult:
     if request.stdin is not None:
-        raise InvalidRequest("a detached command has no stdin", code="invalid-field")
+        raise InvalidRequest(
+            "a detached command has no stdin",
+            hint="write a file and redirect the command's input, or do not detach it",
+            code="invalid-field",
+        )
     left = await link.detach(
         request.cmd, env=request.env, cwd=request.cwd, user=request.user, output_file=request.output_file
     )
@@ -101,12 +105,14 @@ async def over_socket(call: Call) -> web.StreamResponse:
             with anyio.fail_after(FIRST_MESSAGE_S):
                 first = await socket.receive()
             if first.type is not WSMsgType.TEXT:
-                raise InvalidRequest("the first message is the request, as JSON text", code="invalid-json")
+                raise InvalidRequest(
+                    "the first message is the request, as JSON text", hint="docs/api.md shows one", code="invalid-json"
+                )
             request = decoded(first.data.encode(), types.ExecRequest)
             async with _started(visitor.link, request) as stream:
                 last: types.Event = await _converse(socket, stream, visitor)
         except TimeoutError:
-            last = types.Event.of(InvalidRequest("no request came"))
+            last = types.Event.of(InvalidRequest("no request came", hint="send it as the first message, as JSON text"))
         except Exception as err:
             last = await told(call, err)
         await say(socket, msgspec.json.encode(last).decode())
@@ -132,7 +138,11 @@ async def _take_input(socket: web.WebSocketResponse, stream: ExecStream, visitor
     """Pass on what comes. Where the sandbox was paused meanwhile, that lets it run on: an end or a kill as well."""
     async for message in socket:
         if message.type is not WSMsgType.BINARY:
-            raise InvalidRequest("after the request, messages are binary", code="invalid-request")
+            raise InvalidRequest(
+                "after the request, messages are binary",
+                hint="send the first byte of each as docs/api.md says",
+                code="invalid-request",
+            )
         kind, data = message.data[:1], message.data[1:]
         await visitor.rouse()
         if kind == STDIN and data:
@@ -142,7 +152,9 @@ async def _take_input(socket: web.WebSocketResponse, stream: ExecStream, visitor
         elif kind == KILL:
             await stream.kill()
         else:
-            raise InvalidRequest(f"unexpected message type {kind.hex()}", code="invalid-request")
+            raise InvalidRequest(
+                f"unexpected message type {kind.hex()}", hint="docs/api.md says which there are", code="invalid-request"
+            )
     raise ConnectionResetError("the caller has left")
 
 
@@ -163,7 +175,9 @@ def _stdin(request: types.ExecRequest) -> bytes | None:
     try:
         return base64.b64decode(request.stdin, validate=True)
     except ValueError as err:
-        raise InvalidRequest(f"stdin is not base64: {err}", code="invalid-field") from err
+        raise InvalidRequest(
+            f"stdin is not base64: {err}", hint="encode it, or send it over the WebSocket", code="invalid-field"
+        ) from err
 
 
 def _text(request: types.ExecRequest, data: bytes) -> str:

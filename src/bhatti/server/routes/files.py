@@ -254,7 +254,7 @@ def _checked(query: Q) -> Q:
 
 def _usable(path: str) -> None:
     if "\0" in path:
-        raise InvalidRequest("the path holds a NUL", code="bad-path")
+        raise InvalidRequest("the path holds a NUL", hint="no file can have such a name", code="bad-path")
 
 
 HANDLERS: dict[str, Handler] = {

@@ -50,7 +50,11 @@ class _ServerSent(ServerSent[types.NewsEvent]):
 
 def _id(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= MAX_ID):
-        raise InvalidRequest(f"Last-Event-ID {text[:20]!r} is no id of an event", code="invalid-field")
+        raise InvalidRequest(
+            f"Last-Event-ID {text[:20]!r} is no id of an event",
+            hint="leave it out to begin with what happens now",
+            code="invalid-field",
+        )
     return int(text)
 
 

@@ -65,9 +65,13 @@ def _program(cmd: str | None) -> list[str]:
     try:
         argv = msgspec.json.decode(cmd, type=list[str])
     except msgspec.MsgspecError as err:
-        raise InvalidRequest(f"cmd is neither a word nor a JSON array: {err}", code="invalid-field") from err
+        raise InvalidRequest(
+            f"cmd is neither a word nor a JSON array: {err}",
+            hint='for example cmd=top, or cmd=["ls", "-l"] with its quotes and brackets escaped',
+            code="invalid-field",
+        ) from err
     if not argv:
-        raise InvalidRequest("cmd is empty", code="invalid-field")
+        raise InvalidRequest("cmd is empty", hint="leave it out for a login shell", code="invalid-field")
     return argv
 
 

@@ -1,8 +1,11 @@
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from tests.daemons import Daemon
+from tests.terminals import screen
 from tests.unit.bhatti.cli.conftest import Bhatti, Remote
 
 
@@ -36,9 +39,25 @@ def test_the_key_need_not_be_on_the_command_line(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{remote.key}\n"))
     assert bhatti("setup", "--url", remote.url, "--key", "-", "--json").json()["name"] == remote.name
-    assert bhatti("setup", "--url", remote.url).code == 2, "nobody is there to be asked"
+    assert "--key -" in bhatti("setup", "--url", remote.url).err, "nobody is there to be asked"
     monkeypatch.setenv("BHATTI_API_KEY", remote.key)
-    assert bhatti("setup", "--url", remote.url).code == 0
+    done = bhatti("setup")
+    assert (done.code, "hint: --url URL" in done.err) == (2, True)
+    monkeypatch.setenv("BHATTI_URL", remote.url)
+    assert bhatti("setup").code == 0
+
+
+def test_a_person_is_asked_and_the_key_is_not_shown(served: Daemon, remote: Remote, tmp_path: Path) -> None:
+    env = {name: value for name, value in served.env.items() if not name.startswith("BHATTI_")}
+    env["HOME"] = str(tmp_path)
+    with screen(sys.executable, "-m", "bhatti", "setup", env=env) as (person, process):
+        person.wait_for(b"Where is the daemon")
+        person.type(f"{remote.url}\n".encode())
+        person.wait_for(b"Key: ")
+        person.type(f"{remote.key}\n".encode())
+        assert remote.key.encode() not in person.wait_for(b"written to")
+        assert process.wait(60) == 0
+    assert remote.key in (tmp_path / ".config" / "bhatti" / "client.toml").read_text()
 
 
 @pytest.mark.parametrize(
