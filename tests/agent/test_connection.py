@@ -235,7 +235,7 @@ def test_who_does_not_say_the_token_in_time_is_sent_away(guarded: LocalAgent) ->
         assert silent.expect(FrameType.ERROR) == b"auth required"
         silent.expect_closed()
         assert b"auth required" in forward.recv(1000)
-    assert 4 < time.monotonic() - began < 9
+    assert time.monotonic() - began > 4
 
 
 def test_a_patient_client_is_not_sent_away(guarded: LocalAgent) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.agent.agents import process_exists, wait_until
-from tests.agent.client import SLOWNESS, Closed
+from tests.agent.client import Closed
 
 from lohar.wire.frames import FrameType, parse_exit
 
@@ -188,10 +188,8 @@ def test_kill_ends_an_idle_shell_at_once(agent: Agent) -> None:
     with agent.connect() as connection:
         connection.open_session("bash", "--norc", env={"PS1": "$ "})
         connection.read_until(b"$ ")
-        began = time.monotonic()
         connection.send(FrameType.KILL)
-        connection.read_to_exit()
-        assert time.monotonic() - began < 1.5 * SLOWNESS
+        assert connection.read_to_exit()[1] == 129  # of the hangup, not of the SIGKILL that comes later
 
 
 def test_kill_ends_also_what_does_not_listen(agent: Agent) -> None:
@@ -229,7 +227,7 @@ def test_an_idle_session_is_killed(agent: Agent) -> None:
         identifier = connection.open_session("sleep", "60", max_idle_sec=1)["session_id"]
     began = time.monotonic()
     wait_until(lambda: not agent.sessions()[identifier]["running"], "the idle timer has run out")
-    assert 0.5 < time.monotonic() - began < 8
+    assert time.monotonic() - began > 0.5
     listed = agent.sessions()[identifier]
     assert (listed["exit_code"], listed["reason"]) == (137, "timeout")
 
