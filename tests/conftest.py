@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bhatti import paths
+from bhatti.images.store import ImageStore
+
 # A busy machine makes any example slow now and then; the timeout of each test bounds them all together.
 settings.register_profile("bhatti", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("bhatti")
@@ -39,6 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def images_dir() -> Path:
+    """The images of `bhatti image build`, made now if they are missing or older than our agent."""
+    directory = Path(paths.images_dir())
+    ImageStore(directory).build()
+    return directory
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,11 +16,9 @@ from tests.conformance.engines import ENGINES, Settings, name_of, settings_for
 from tests.conformance.leftovers import traces_of
 from tests.dockerd import PrivateDocker, need_gvisor
 
-from bhatti import paths
 from bhatti.engines.base import Engine, Machine
 from bhatti.engines.registry import open_engine
 from bhatti.guestlink.client import GuestLink
-from bhatti.images.store import ImageStore
 from bhatti.model.sandbox import SandboxSpec
 
 
@@ -48,14 +46,6 @@ def new_spec(name: str, **changes: object) -> SandboxSpec:
         "token": secrets.token_hex(16),
     }
     return SandboxSpec(**(wanted | changes))  # type: ignore[arg-type]  # checked by the engine like anybody's
-
-
-@pytest.fixture(scope="session")
-def images_dir() -> Path:
-    """The images of `bhatti image build`, made now if they are missing or older than our agent."""
-    directory = Path(paths.images_dir())
-    ImageStore(directory).build()
-    return directory
 
 
 @pytest.fixture(scope="session", params=ENGINES)

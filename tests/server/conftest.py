@@ -4,23 +4,12 @@ from pathlib import Path
 import pytest
 from tests.daemons import Daemon, daemon
 
-from bhatti import paths
-from bhatti.images.store import ImageStore
-
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Daemon]:
     """A daemon whose machines are processes of the host, and which raises where its event loop would block."""
     with daemon(BHATTI_DETECT_BLOCKING="true") as found:
         yield found
-
-
-@pytest.fixture(scope="session")
-def images_dir() -> Path:
-    """The images of `bhatti image build`, made now if they are missing or older than our agent."""
-    directory = Path(paths.images_dir())
-    ImageStore(directory).build()
-    return directory
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,8 @@ from tests.serving import Served, serving, short_directory
 
 from bhatti.model.sandbox import Status
 from bhatti.operations import types
+from bhatti.store.database import Database
+from bhatti.store.journal import Journal
 
 
 @pytest.fixture
@@ -19,6 +21,14 @@ def directory() -> Iterator[Path]:
 async def served(directory: Path) -> AsyncIterator[Served]:
     async with serving(directory) as found:
         yield found
+
+
+@pytest.fixture
+async def journal(directory: Path) -> AsyncIterator[Journal]:
+    """A store without a daemon."""
+    database = await Database.open(directory / "state.db")
+    yield Journal(database)
+    await database.aclose()
 
 
 async def create(served: Served, **fields: object) -> types.Sandbox:

@@ -1,6 +1,5 @@
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from bhatti.store.database import Database
 from bhatti.store.journal import Journal
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def journal(directory: Path) -> AsyncIterator[Journal]:
-    database = await Database.open(directory / "state.db")
-    yield Journal(database)
-    await database.aclose()
 
 
 def drafts(directory: Path) -> list[Path]:

@@ -1,8 +1,5 @@
 """The feed over a real store: who looks and who watches."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import anyio
 import pytest
 
@@ -10,18 +7,10 @@ from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.feed import Feed, wanted_by
 from bhatti.errors import Unavailable
 from bhatti.operations import types
-from bhatti.store.database import Database
 from bhatti.store.events import ALL
 from bhatti.store.journal import Journal
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def journal(directory: Path) -> AsyncIterator[Journal]:
-    database = await Database.open(directory / "state.db")
-    yield Journal(database)
-    await database.aclose()
 
 
 async def test_the_list_begins_where_it_is_asked_to(journal: Journal) -> None:

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 from tests.dockerd import TINY, PrivateDocker
 
-from bhatti import paths
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.container import LABEL_INSTANCE
 from bhatti.engines.docker.engine import DockerEngine
 from bhatti.engines.docker.settings import DockerSettings
-from bhatti.images.store import ImageStore
 from bhatti.model.sandbox import SandboxSpec
 from bhatti.net.instance import instance_of
 
@@ -29,14 +27,6 @@ def new_spec(name: str = "box", **changes: object) -> SandboxSpec:
         "token": secrets.token_hex(16),
     }
     return SandboxSpec(**(wanted | changes))  # type: ignore[arg-type]  # checked by the engine like anybody's
-
-
-@pytest.fixture(scope="session")
-def images_dir() -> Path:
-    """The images of `bhatti image build`, made now if they are missing or older than our agent."""
-    directory = Path(paths.images_dir())
-    ImageStore(directory).build()
-    return directory
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 import fcntl
 import hashlib
 import os
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -223,18 +222,9 @@ def test_old_remains_are_swept_but_none_that_is_worked_on(downloads: Downloads) 
     assert sorted(path.name for path in downloads.directory.iterdir()) == ["other", "sha256-locked", "sha256-young"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path, as_root: None) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
 @pytest.mark.root
-def test_a_full_disk_is_named_and_freed(small_disk: Path, serve: Serve) -> None:
-    downloads = Downloads(small_disk / "downloads", NO_WAIT)
+def test_a_full_disk_is_named_and_freed(tiny_disk: Path, serve: Serve) -> None:
+    downloads = Downloads(tiny_disk / "downloads", NO_WAIT)
     with pytest.raises(OutOfSpace):
         fetch(downloads, Source(serve))
     assert left(downloads) == []
