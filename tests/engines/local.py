@@ -8,6 +8,7 @@ home directory: there is no memory in them. Its images are the ways in which a m
     base      the agent
     dies      a process that says its last words and exits
     silent    a process that never answers
+    mute      the same, but it is waited for: to be made for as long as a test likes
     missing   not there
     corrupt   there, but damaged
     full      no space to make one
@@ -60,6 +61,7 @@ PROGRAMS = {
     "base": [sys.executable, str(Path(__file__).with_name("guest.py"))],
     "dies": ["sh", "-c", "echo 'Kernel panic - not syncing: as this image does'; exit 3"],
     "silent": ["sleep", "600"],
+    "mute": ["sleep", "600"],
 }
 
 

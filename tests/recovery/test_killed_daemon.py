@@ -82,7 +82,7 @@ def test_a_machine_that_died_meanwhile_is_told_with_its_cause(served: Daemon) ->
 
 
 def test_a_creation_under_way_is_undone(served: Daemon) -> None:
-    with served.popen("create", "one", "--image", "silent", stderr=subprocess.PIPE) as caller:
+    with served.popen("create", "one", "--image", "mute", stderr=subprocess.PIPE) as caller:
         until(served, "SELECT * FROM intents WHERE kind='create'", caller)
         while not list((served.directory / "m").glob("*/machine.json")):
             assert caller.poll() is None

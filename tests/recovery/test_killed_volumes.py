@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import socket
 import sqlite3
 import time
 from contextlib import closing
@@ -24,6 +25,23 @@ ORDERS = (
 def rows(served: Daemon) -> list[tuple[str, str, int]]:
     with closing(sqlite3.connect(f"file:{served.directory}/state.db?mode=ro", uri=True)) as connection:
         return connection.execute("SELECT name, status, size_mib FROM volumes ORDER BY name").fetchall()
+
+
+def test_a_volume_goes_with_the_sandbox_that_it_was_made_for(served: Daemon) -> None:
+    asked = {"name": "box", "image": "mute", "volumes": [{"name": "new", "target": "/data", "auto_create": True}]}
+    body = json.dumps(asked).encode()
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(str(served.endpoint.path))
+        caller.sendall(b"POST /sandboxes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+        caller.sendall(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        deadline = time.monotonic() + 60
+        while not list((served.directory / "m").glob("*/machine.json")):
+            assert time.monotonic() < deadline
+        assert [name for name, _, _ in rows(served)] == ["new"]
+        assert served.stop(signal.SIGKILL) == -signal.SIGKILL
+    served.start()
+    assert json.loads(served.out("ls", "--json")) == json.loads(served.out("volume", "ls", "--json")) == []
+    assert (rows(served), list((served.directory / "volumes").iterdir()), served.machines()) == ([], [], [])
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda order: " ".join(order[:2]))

@@ -155,7 +155,7 @@ def test_stop_all_ends_the_machines() -> None:
 
 def test_a_creation_under_way_is_finished_or_undone_when_the_daemon_stops() -> None:
     with daemon(BHATTI_DRAIN_S="0.05") as served:
-        with served.popen("create", "one", "--image", "silent", stderr=subprocess.PIPE) as caller:
+        with served.popen("create", "one", "--image", "mute", stderr=subprocess.PIPE) as caller:
             while not list((served.directory / "m").glob("*/machine.json")):
                 assert caller.poll() is None
             assert served.stop() == 0

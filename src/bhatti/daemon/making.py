@@ -52,7 +52,7 @@ class Making:
             machine = await work()
             made = True
             running = msgspec.structs.replace(record, status=machine.status, facts=facts_of(machine))
-            await journal.finish_create(running)
+            await journal.finish_create(running, self._volumes.made_for(record))
         except BaseException as err:
             with anyio.CancelScope(shield=True):
                 await self._undo(record, made, err)

@@ -4,7 +4,8 @@ Theory of operation. Who has a volume is not written down anywhere but in the sa
 catalogue, asleep and failed ones included. Looking there and taking a place in it are one step of the event loop, so
 two requests for one volume meet here, and one of them is refused. Volumes that are made for a sandbox belong to the
 order that makes it, and go again if that fails. A row is `creating` before anything is made and `removing` before
-anything goes: what a killed daemon leaves in these states, the next one removes.
+anything goes: what a killed daemon leaves in these states, the next one removes. So a volume that is made for a sandbox
+stays `creating` until both are written down as made, in one step.
 """
 
 import builtins
@@ -117,9 +118,14 @@ class Volumes(VolumeBackend):
         for record in self._fresh.get(sandbox.id, ()):
             await self._make(record, functools.partial(_created, record))
 
+    def made_for(self, sandbox: Record) -> builtins.list[VolumeRecord]:
+        """Return what `make_for` has made, as it is to be written down together with the sandbox."""
+        return [_ready(record) for record in self._fresh.get(sandbox.id, ())]
+
     def keep_for(self, sandbox: Record) -> None:
-        """The sandbox is made: what was made for it stays."""
-        self._fresh.pop(sandbox.id, None)
+        """The sandbox is made and written down: what was made for it stays."""
+        for record in self._fresh.pop(sandbox.id, ()):
+            self._has_come(_ready(record))
 
     async def unmake_for(self, sandbox: Record) -> None:
         """The sandbox could not be made: nor were the volumes."""
@@ -209,6 +215,9 @@ class Volumes(VolumeBackend):
         async def order() -> None:
             try:
                 await self._make(record, make)
+                journal, _ = self._opened()
+                await journal.finish(_ready(record))
+                self._has_come(_ready(record))
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await self._undo(record)
@@ -227,7 +236,9 @@ class Volumes(VolumeBackend):
             )
         await journal.begin(record)
         await make(engine.volumes)
-        await self._note(msgspec.structs.replace(record, status=VolumeStatus.READY), "volume-created")
+
+    def _has_come(self, record: VolumeRecord) -> None:
+        self._records[record.name] = record
         log.info("volume created", extra={"volume": record.name, "mib": record.size_mib})
 
     async def _undo(self, record: VolumeRecord) -> None:
@@ -261,7 +272,7 @@ class Volumes(VolumeBackend):
 
     async def _note(self, record: VolumeRecord, kind: str = "") -> None:
         journal, _ = self._opened()
-        await journal.note(record, kind, f"{record.name}: {record.size_mib} MiB")
+        await journal.note(record, kind, str(record))
         self._records[record.name] = record
 
     async def _forget(self, record: VolumeRecord, kind: str) -> None:
@@ -377,6 +388,10 @@ class Volumes(VolumeBackend):
 
     def _keeper(self) -> VolumeKeeper:
         return self._opened()[1].volumes
+
+
+def _ready(record: VolumeRecord) -> VolumeRecord:
+    return msgspec.structs.replace(record, status=VolumeStatus.READY)
 
 
 async def _created(record: VolumeRecord, keeper: VolumeKeeper) -> None:

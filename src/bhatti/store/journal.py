@@ -6,6 +6,7 @@ on; `daemon.recovery` reads them at the next start.
 
 import datetime
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ import anyio
 import msgspec
 
 from bhatti.model.sandbox import Status
-from bhatti.store import events, intents, publications, sandboxes, secrets, templates, users
+from bhatti.store import events, intents, publications, sandboxes, secrets, templates, users, volume_journal
 from bhatti.store.database import Database, Unit
 from bhatti.store.events import ALL, Batch, Event, Wanted
 from bhatti.store.intents import Intent, Kind
@@ -24,6 +25,7 @@ from bhatti.store.tasks import TaskJournal
 from bhatti.store.template_journal import TemplateJournal
 from bhatti.store.users import UserRecord
 from bhatti.store.volume_journal import VolumeJournal
+from bhatti.store.volumes import VolumeRecord
 
 T = TypeVar("T")
 
@@ -108,9 +110,9 @@ class Journal:
 
         await self._write(unit)
 
-    async def finish_create(self, record: Record) -> None:
-        """Write down that the machine is made."""
-        await self._settle(record, "created", record.facts.how)
+    async def finish_create(self, record: Record, volumes: Iterable[VolumeRecord] = ()) -> None:
+        """Write down that the machine is made, and with it the volumes that were made for it alone."""
+        await self._settle(record, "created", record.facts.how, volumes)
 
     async def undo_create(self, sandbox_id: str, reason: str) -> None:
         """Forget a sandbox that could not be made; `reason` is kept as an event."""
@@ -182,8 +184,10 @@ class Journal:
 
         await self._write(unit)
 
-    async def _settle(self, record: Record, kind: str, detail: str) -> None:
+    async def _settle(self, record: Record, kind: str, detail: str, volumes: Iterable[VolumeRecord] = ()) -> None:
         def unit(connection: sqlite3.Connection) -> None:
+            for volume in volumes:
+                volume_journal.settle(connection, volume)
             sandboxes.update(connection, record)
             intents.settle(connection, record.id)
             if record.status is Status.DESTROYED:

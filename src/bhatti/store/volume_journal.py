@@ -7,6 +7,12 @@ from bhatti.store.database import Database, Write
 from bhatti.store.volumes import VolumeRecord
 
 
+def settle(connection: sqlite3.Connection, record: VolumeRecord) -> None:
+    """Write down that a volume is made, inside a unit."""
+    volumes.update(connection, record)
+    events.add(connection, "volume-created", None, str(record))
+
+
 class VolumeJournal:
     """The store as far as volumes go. When a caller is cancelled, what it ordered is written all the same."""
 
@@ -21,6 +27,10 @@ class VolumeJournal:
     async def begin(self, record: VolumeRecord) -> None:
         """Write down a volume that is about to be made. Raises `Conflict` (code `volume-exists`)."""
         await self._write(lambda connection: volumes.insert(connection, record))
+
+    async def finish(self, record: VolumeRecord) -> None:
+        """Write down that a volume is made."""
+        await self._write(lambda connection: settle(connection, record))
 
     async def note(self, record: VolumeRecord, kind: str = "", detail: str = "") -> None:
         """Write down what has become of a volume; with a `kind`, as an event too."""

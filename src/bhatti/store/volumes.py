@@ -22,6 +22,10 @@ class VolumeRecord(msgspec.Struct, frozen=True, kw_only=True):
     status: VolumeStatus = VolumeStatus.CREATING
     owner: str = ""
 
+    def __str__(self) -> str:
+        """Say it as events do."""
+        return f"{self.name}: {self.size_mib} MiB"
+
 
 def insert(connection: sqlite3.Connection, record: VolumeRecord) -> None:
     """Add a row. Raises `Conflict` (code `volume-exists`) if there is one of that name."""

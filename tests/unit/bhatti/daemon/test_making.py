@@ -72,7 +72,7 @@ async def test_two_at_once_for_one_name_make_one(served: Served) -> None:
 
 async def test_a_caller_who_leaves_during_a_creation_leaves_nothing(served: Served) -> None:
     began = anyio.Event()
-    request = types.SandboxCreate(name="one", image="silent")
+    request = types.SandboxCreate(name="one", image="mute")
     caller = asyncio.get_running_loop().create_task(
         served.service.create(request, lambda stage: began.set() if stage == "agent" else None)
     )
@@ -109,7 +109,7 @@ async def test_a_sandbox_cannot_be_destroyed_while_it_is_made(served: Served) ->
 async def test_a_store_that_fails_at_the_end_of_a_creation_takes_the_machine_along(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(record: object) -> None:
+    async def fail(record: object, volumes: object) -> None:
         raise OutOfSpace("the store cannot be written")
 
     monkeypatch.setattr(served.journal, "finish_create", fail)

@@ -121,6 +121,28 @@ async def test_one_that_is_missing_is_made_for_its_sandbox_if_so_wished(served: 
     assert (await served.service.volumes.get("data")).size_mb == 16
 
 
+async def test_what_is_made_for_a_sandbox_is_made_when_that_is(served: Served) -> None:
+    began = anyio.Event()
+
+    async def made() -> None:
+        request = types.SandboxCreate(name="one", volumes=[data(auto_create=True)], image="mute")
+        await served.service.create(request, lambda stage: began.set() if stage == "agent" else None)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(made)
+        await began.wait()
+        assert await rows(served) == [("data", "creating")]
+        assert (await served.service.volumes.get("data")).status is VolumeStatus.CREATING
+        assert await code_of(create(served, "two", data())) == "volume-in-use"
+        assert await code_of(served.service.volumes.remove("data")) == "busy"
+        tasks.cancel_scope.cancel()
+    assert (files(served), await rows(served)) == ([], [])
+    await create(served, "one", data(auto_create=True))
+    assert await rows(served) == [("data", "ready")]
+    kinds = [event.kind for event in await served.journal.events()]
+    assert kinds == ["create-undone", "volume-undone", "volume-created", "created"]
+
+
 @pytest.mark.parametrize("image", ["dies", "missing", "full"])
 async def test_what_was_made_for_a_sandbox_that_fails_goes_with_it(served: Served, image: str) -> None:
     await make(served, "old")

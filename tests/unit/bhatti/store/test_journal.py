@@ -3,9 +3,10 @@ import datetime
 import msgspec
 import pytest
 from tests.unit.bhatti.store.rows import record
+from tests.unit.bhatti.store.test_volumes import DATA
 
 from bhatti.errors import Conflict
-from bhatti.model.sandbox import Status
+from bhatti.model.sandbox import Status, VolumeStatus
 from bhatti.store.database import Database
 from bhatti.store.intents import Kind
 from bhatti.store.journal import Journal, destroyed
@@ -33,6 +34,17 @@ async def test_a_creation_is_written_down_before_and_after(journal: Journal) -> 
     assert await journal.sandboxes() == [RUNNING]
     assert await journal.intents() == []
     assert await kinds(journal) == ["created"]
+
+
+async def test_volumes_are_made_with_the_sandbox_that_they_were_made_for(journal: Journal) -> None:
+    await journal.begin_create(CREATING)
+    await journal.volumes.begin(DATA)
+    await journal.finish_create(RUNNING, [msgspec.structs.replace(DATA, status=VolumeStatus.READY)])
+    assert [row.status for row in await journal.volumes.everything()] == [VolumeStatus.READY]
+    assert [(event.kind, event.detail) for event in await journal.events()] == [
+        ("volume-created", "data: 64 MiB"),
+        ("created", ""),
+    ]
 
 
 async def test_a_creation_undone_leaves_only_the_event(journal: Journal) -> None:

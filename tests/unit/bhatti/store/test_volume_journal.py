@@ -14,7 +14,7 @@ async def test_a_volume_is_written_down_before_it_is_made_and_until_it_is_gone(d
     await journal.volumes.begin(DATA)
     assert [row.status for row in await journal.volumes.everything()] == [VolumeStatus.CREATING]
     ready = msgspec.structs.replace(DATA, status=VolumeStatus.READY)
-    await journal.volumes.note(ready, "volume-created", "data: 64 MiB")
+    await journal.volumes.finish(ready)
     await journal.volumes.note(msgspec.structs.replace(ready, size_mib=128))
     assert [(row.status, row.size_mib) for row in await journal.volumes.everything()] == [("ready", 128)]
     await journal.volumes.forget(ready, "volume-removed", "data")

@@ -71,7 +71,7 @@ async def test_the_stages_are_told_as_they_begin(own: Served) -> None:
 
 @pytest.mark.parametrize("headers", [{}, EVENTS])
 async def test_a_caller_who_leaves_gets_no_sandbox(own: Served, headers: dict[str, str]) -> None:
-    body = {"name": "two", "image": "silent"}
+    body = {"name": "two", "image": "mute"}
     caller = asyncio.get_running_loop().create_task(
         own.http.post("/sandboxes", json=body, headers=headers).__aenter__()
     )
