@@ -1,6 +1,7 @@
 """What docs/sdk.md and examples/ show works, and what they begin with costs little."""
 
 import contextlib
+import os
 import random
 import re
 import socket
@@ -118,6 +119,24 @@ def test_importing_it_loads_little_and_nothing_of_the_daemon(served: Daemon, tmp
     assert ("asyncio" in loaded) == ("Async" in names)
     assert not loaded & {*HEAVY, *(f"bhatti.{part}" for part in DAEMON_SIDE)}
     assert len(loaded) <= MODULES[names], sorted(loaded)
+
+
+IMPORT_RATIO = 14.0
+"""What importing may take, to a Python that does nothing. Expected: 9, http.client alone being 4; 120 ms where such a
+Python takes 13. Processor time, and the least of several, so that what else the machine does matters little."""
+
+
+def test_importing_it_costs_little(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "PYTHONPYCACHEPREFIX": str(tmp_path)}
+
+    def seconds(code: str) -> float:
+        _, status, used = os.wait4(os.posix_spawn(sys.executable, [sys.executable, "-c", code], environment), 0)
+        assert status == 0
+        return used.ru_utime + used.ru_stime
+
+    rounds = [(seconds("pass"), seconds("from bhatti import Sandbox")) for _ in range(7)]
+    bare, importing = (min(figures) for figures in zip(*rounds, strict=True))
+    assert importing < IMPORT_RATIO * bare
 
 
 def test_the_package_itself_loads_nothing_until_it_is_used(served: Daemon, tmp_path: Path) -> None:
