@@ -38,6 +38,7 @@ from bhatti.engines.base import (
     ProgressCallback,
     SnapshotReport,
 )
+from bhatti.engines.deaths import Deaths
 from bhatti.engines.volume_files import VolumeFiles
 from bhatti.errors import (
     Busy,
@@ -83,6 +84,7 @@ class LocalEngine(Engine):
     def __init__(self, state_dir: Path) -> None:
         self._directory = Path(state_dir) / "m"
         self._volumes = VolumeFiles(Path(state_dir) / "volumes")
+        self._deaths = Deaths()
         self._records: dict[str, Record] = {}
         self._links: dict[str, GuestLink] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -109,6 +111,11 @@ class LocalEngine(Engine):
         if self.needed is None:
             raise Busy("a sandbox is coming up", hint="try again in a moment")
         return self.needed
+
+    @property
+    def deaths(self) -> Deaths:
+        """It watches none of its processes: the test tells."""
+        return self._deaths
 
     @property
     def volumes(self) -> VolumeFiles:

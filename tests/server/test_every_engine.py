@@ -5,6 +5,8 @@ to one with Firecracker. Each has one sandbox, called `one`, which all tests lea
 """
 
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -138,7 +140,7 @@ async def streamed(caller: aiohttp.ClientSession, *command: str) -> AsyncIterato
 
 
 async def test_a_sandbox_from_its_creation_to_its_end(house: House, http: aiohttp.ClientSession) -> None:
-    """Sandbox CRUD lifecycle: created, listed, used, stopped, started with what was on its disk, destroyed, gone."""
+    """Sandbox CRUD lifecycle: created, listed, used, stopped, started with what was on its disk, killed, destroyed."""
     made = await call(http, "POST /sandboxes", {"name": "two", "memory_mb": 256, "cpus": 1}, status=201)
     assert (made["status"], made["engine"], made["memory_mb"]) == ("running", house.served.env["BHATTI_ENGINE"], 256)
     assert sorted(found["name"] for found in await call(http, "GET /sandboxes")) == ["one", "two"]
@@ -152,6 +154,12 @@ async def test_a_sandbox_from_its_creation_to_its_end(house: House, http: aiohtt
     started = await call(http, "POST /sandboxes/two/start")
     assert (started["status"], started["stopped_at"]) == ("running", None)
     assert await said(http, made["id"], "cat", "kept") == "kept\n"
+    async with http.get("/events", params={"follow": "true"}) as news:
+        os.kill(int(started["engine_meta"]["pid"]), signal.SIGKILL)
+        while (told := json.loads(await news.content.readline()))["type"] == "alive":
+            pass
+        assert (told["event"]["sandbox"], told["event"]["kind"]) == ("two", "failed")  # though nobody has looked
+    assert (await call(http, "GET /sandboxes/two"))["status"] == "failed"
     assert await call(http, "DELETE /sandboxes/two") == {"status": "destroyed"}
     assert await refused(http, "GET /sandboxes/two", status=404) == "sandbox-destroyed"
     assert await refused(http, "POST /sandboxes/two/exec", {"cmd": ["true"]}, status=404) == "sandbox-destroyed"

@@ -1,15 +1,18 @@
 """Bringing rows up to date with their machines: that is how a death is noticed."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 
 import msgspec
+from anyio.abc import TaskGroup
 
 from bhatti.daemon.catalogue import Catalogue
 from bhatti.daemon.exclusive import Claims
 from bhatti.daemon.recovery import last_words
 from bhatti.engines.base import Engine, Machine
-from bhatti.errors import NotFound
+from bhatti.engines.deaths import Deaths
+from bhatti.errors import NotFound, Unavailable
 from bhatti.model.sandbox import Status
 from bhatti.store.journal import Journal
 from bhatti.store.sandboxes import Record, now
@@ -24,6 +27,25 @@ class Following:
         self._parts = parts
         self._catalogue = catalogue
         self._claims = claims
+
+    def listen(self, deaths: Deaths, tasks: TaskGroup) -> None:
+        """Look, in `tasks`, as soon as the engine hears of a death: nobody else may do so for long."""
+
+        def heard(sandbox_id: str) -> None:
+            with contextlib.suppress(Unavailable):  # the daemon stops; the next one finds it dead
+                self._parts()
+                tasks.start_soon(self._look_into, sandbox_id)
+
+        deaths.listen(heard)
+
+    async def _look_into(self, sandbox_id: str) -> None:
+        record = self._catalogue.get(sandbox_id)
+        if record is None:
+            return  # made ready for nobody, or not entered yet: whoever makes it will know
+        try:
+            await self.look(record)
+        except Exception:  # whatever it is about one of them, the daemon goes on
+            log.exception("sandbox %s (%s) has died, which could not be written down", record.name, sandbox_id)
 
     async def look(self, record: Record) -> tuple[Record, Machine | None]:
         """Ask the engine how the machine is; write down what has changed."""

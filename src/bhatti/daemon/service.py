@@ -117,7 +117,7 @@ class Service(Creating, Imaging, Belongings):
 
     async def start(self, journal: Journal, engine: Engine) -> None:
         """Recover what an earlier daemon left, then serve. `engine` has been entered."""
-        engine = self._watch.timed(engine)
+        deaths, engine = engine.deaths, self._watch.timed(engine)
         self._watch.recovered(await Recovery(journal, engine).run())
         await journal.forget_destroyed(now() - DESTROYED_KEPT)
         for record in await journal.sandboxes():
@@ -132,6 +132,7 @@ class Service(Creating, Imaging, Belongings):
         await self._sleeping.recover()
         self._parts = journal, engine
         self._tasks.start_soon(self._sleeping.run)
+        self._following.listen(deaths, self._tasks)
         log.info("ready", extra={"sandboxes": len(self._catalogue), "engine": engine.name})
 
     @property

@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from bhatti.engines.deaths import Deaths
 from bhatti.engines.volumes import VolumeKeeper
 from bhatti.errors import InvalidRequest
 from bhatti.guestlink.client import GuestLink
@@ -145,6 +146,14 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def capabilities(self) -> Capabilities:
         """What this engine can do on this host. Constant once the engine has been entered."""
+
+    @property
+    def deaths(self) -> Deaths:
+        """Where to hear, once the engine has been entered, of machines that end without an order.
+
+        What has become of such a machine, `status` says. Not every engine hears of every death by itself.
+        """
+        return Deaths()
 
     @property
     def ready_mib(self) -> int:

@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bhatti.engines.base import Capabilities, Engine, Finding, Machine, ProgressCallback
+from bhatti.engines.deaths import Deaths
 from bhatti.engines.docker import doctor
 from bhatti.engines.docker.agent_files import sweep_agents
 from bhatti.engines.docker.api_types import Event
@@ -80,6 +81,11 @@ class DockerEngine(Engine):
     def ready(self) -> int:
         """How many ready containers wait for whoever creates a sandbox."""
         return self._pool.count if self._pool is not None else 0
+
+    @property
+    def deaths(self) -> Deaths:
+        """See `Engine.deaths`."""
+        return self._host.deaths
 
     @property
     def volumes(self) -> Volumes:
@@ -345,14 +351,19 @@ class DockerEngine(Engine):
             await anyio.sleep(RECONNECT_S)
             # Docker forgets its events when it is restarted: look at everything instead.
             for machine in list(self._machines.values()):
-                tasks.start_soon(machine.reconsider)
+                tasks.start_soon(self._reconsider, machine)
 
     def _heard(self, event: Event, tasks: TaskGroup) -> None:
         if event.action in NEWS:
             home = event.actor.attributes.get(LABEL_HOME, "")
             for machine in self._machines.values():
                 if machine.home == home:
-                    tasks.start_soon(machine.reconsider)
+                    tasks.start_soon(self._reconsider, machine)
+
+    async def _reconsider(self, machine: DockerMachine) -> None:
+        await machine.reconsider()
+        if machine.record.phase is Phase.FAILED:
+            self.deaths.died(machine.spec.id)
 
 
 def _sweep_homes(homes: Path, keep: set[str]) -> None:

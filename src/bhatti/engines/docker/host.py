@@ -1,10 +1,11 @@
 """What all containers of one engine share: Docker, the runtime, the network, the images. Found out once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 import anyio
 
+from bhatti.engines.deaths import Deaths
 from bhatti.engines.docker.api import DockerApi
 from bhatti.engines.docker.api_types import DaemonInfo, Runtime
 from bhatti.engines.docker.images import DockerImages
@@ -30,6 +31,7 @@ class DockerHost:
     network: ContainerNetwork
     images: DockerImages
     volumes: Volumes
+    deaths: Deaths = field(default_factory=Deaths)
 
     @property
     def is_gvisor(self) -> bool:

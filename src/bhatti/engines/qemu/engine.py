@@ -9,6 +9,7 @@ from typing import Self
 import anyio
 
 from bhatti.engines.base import Capabilities, Checkpoint, Engine, Finding, Machine, ProgressCallback, SnapshotReport
+from bhatti.engines.deaths import Deaths
 from bhatti.engines.qemu import console, doctor
 from bhatti.engines.qemu.adopting import adopt_machine, end_strays
 from bhatti.engines.qemu.command import console_at
@@ -74,6 +75,11 @@ class QemuEngine(Engine):
     async def needed_files(self) -> frozenset[Path]:
         """See `Engine.needed_files`."""
         return await anyio.to_thread.run_sync(needed_files, self.settings)
+
+    @property
+    def deaths(self) -> Deaths:
+        """See `Engine.deaths`."""
+        return self._host.deaths
 
     @property
     def ready_mib(self) -> int:

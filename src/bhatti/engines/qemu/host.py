@@ -1,7 +1,8 @@
 """What all machines of one engine share: the program, the accelerator, the network, the images. Found out once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from bhatti.engines.deaths import Deaths
 from bhatti.engines.qemu import accelerator, network
 from bhatti.engines.qemu.record import host_boot_id
 from bhatti.engines.qemu.settings import QemuSettings
@@ -28,6 +29,7 @@ class QemuHost:
     machine: str = ""
     devices: str = ""
     snapshot_format: str = ""
+    deaths: Deaths = field(default_factory=Deaths)
 
 
 def open_host(settings: QemuSettings) -> QemuHost:

@@ -287,6 +287,7 @@ class Vm:
             return
         loop = asyncio.get_running_loop()
         self._post_mortem = loop.run_in_executor(None, self._examine_body, ended)
+        self._post_mortem.add_done_callback(lambda _: self._host.deaths.died(self.spec.id))
 
     async def _post_mortem_done(self) -> None:
         """Wait until the cause of a death is known, if there was one."""

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 from pathlib import Path
@@ -9,8 +10,51 @@ from tests.serving import Served, serving
 
 from bhatti.engines.base import Machine
 from bhatti.model.sandbox import Status
+from bhatti.operations import types
 
 pytestmark = pytest.mark.anyio
+
+
+async def kill(machine: types.Sandbox) -> None:
+    """Kill the process of a machine, and wait for its end."""
+    descriptor = os.pidfd_open(int(machine.engine_meta["pid"]))
+    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    await anyio.wait_readable(descriptor)
+    os.close(descriptor)
+
+
+async def test_a_death_that_the_engine_hears_of_is_told_though_nobody_looks(served: Served) -> None:
+    made, other = await served.create(), await served.create("two")
+    async with served.http.get("/events", params={"follow": "true"}) as news:
+        for told in ("none-of-ours", other.id):  # which runs
+            served.engine.deaths.died(told)
+        await kill(made)
+        with served.service.claims.hold(made.id, "stop"):  # whoever gave the order is told
+            served.engine.deaths.died(made.id)
+            await anyio.wait_all_tasks_blocked()
+        served.engine.deaths.died(made.id)
+        while (found := json.loads(await news.content.readline()))["type"] == "alive":
+            pass
+    assert (found["event"]["sandbox_id"], found["event"]["kind"]) == (made.id, "failed")
+    assert (await served.service.sandbox("two")).status is Status.RUNNING
+
+
+async def test_a_death_that_cannot_be_written_down_does_not_end_the_daemon(
+    served: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = await served.create()
+
+    async def status(sandbox_id: str) -> Machine:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(served.engine, "status", status)
+        served.engine.deaths.died(made.id)
+        await anyio.wait_all_tasks_blocked()
+    assert "which could not be written down" in caplog.text
+    assert (await served.service.sandbox("one")).status is Status.RUNNING
+    served.service.refuse()
+    served.engine.deaths.died(made.id)  # nobody listens any more
 
 
 async def test_a_death_is_written_down_unless_an_order_is_at_work(served: Served) -> None:
@@ -18,10 +62,7 @@ async def test_a_death_is_written_down_unless_an_order_is_at_work(served: Served
     following = served.service._following
     record, machine = await following.look(served.service._catalogue.find(made.id))
     assert (record.status, machine is not None) == (Status.RUNNING, True)
-    descriptor = os.pidfd_open(int(made.engine_meta["pid"]))
-    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    await anyio.wait_readable(descriptor)
-    os.close(descriptor)
+    await kill(made)
     with served.service.claims.hold(made.id, "stop"):
         assert (await following.look(record))[0].status is Status.RUNNING
     dead, _ = await following.look(record)

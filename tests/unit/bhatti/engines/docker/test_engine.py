@@ -358,12 +358,14 @@ async def test_leaving_it_leaves_sandboxes_running_and_closes_its_links(settings
 
 
 async def test_one_that_died_is_noticed_though_nobody_asked(engine: DockerEngine) -> None:
-    machine = await engine.create(new_spec())
+    machine, ended = await engine.create(new_spec()), await engine.create(new_spec())
+    told: list[str] = []
+    engine.deaths.listen(told.append)
+    await engine.destroy(ended.id)
     assert machine.pid is not None
     os.kill(machine.pid, 9)
-
-    def written_down() -> bool:
-        record = read_record(engine.settings.sandboxes_dir / machine.id)
-        return record is not None and record.phase is Phase.FAILED
-
-    await eventually(written_down)
+    await eventually(lambda: bool(told))
+    assert set(told) == {machine.id}
+    record = read_record(engine.settings.sandboxes_dir / machine.id)
+    assert record is not None
+    assert record.phase is Phase.FAILED

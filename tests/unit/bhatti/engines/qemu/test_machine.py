@@ -1,5 +1,6 @@
 """One machine whose guest has no agent: what can go wrong with it, and what is left then. Real QEMU each time."""
 
+import asyncio
 import dataclasses
 import os
 import signal
@@ -153,10 +154,11 @@ class TestLiving:
         async with opened(settings) as engine:
             made = await engine.create(SPEC)
             assert made.pid is not None
-            process = engine._machines["s1"]._process
-            assert process is not None
+            told = asyncio.get_running_loop().create_future()
+            engine.deaths.listen(told.set_result)
             os.kill(made.pid, signal.SIGKILL)
-            await process.wait()
+            async with asyncio.timeout(60):
+                assert await told == "s1"
             dead = await engine.status("s1")
             assert (dead.status, dead.temperature, dead.pid) == (Status.FAILED, Temperature.COLD, None)
             assert dead.cause is not None
