@@ -97,14 +97,22 @@ def test_a_creation_under_way_is_undone(served: Daemon) -> None:
     served.out("create", "one")  # the name is free
 
 
+DEAF = """
+sh -c "trap '' TERM HUP; : > deaf; exec sleep 1000" > /dev/null 2>&1 &
+until [ -e deaf ]; do sleep 0.1; done
+"""
+"""Leaves a program behind that does not end when it is asked to: the agent waits three seconds for it, and is waited
+for."""
+
+
 def test_a_destruction_under_way_is_finished(served: Daemon) -> None:
-    made = json.loads(served.out("create", "one", "--json"))
-    pid = int(made["engine_meta"]["pid"])
-    os.kill(pid, signal.SIGSTOP)  # asked to end, it does not hear: the destruction waits for it
+    served.out("create", "one")
+    served.out("exec", "-n", "one", "--", "sh", "-c", DEAF)
     with served.popen("rm", "one", stderr=subprocess.PIPE) as caller:
         until(served, "SELECT * FROM intents WHERE kind='destroy'", caller)
         kill(served)
         caller.communicate(timeout=60)
+    assert caller.returncode == 69
     served.start()
     assert listed(served) == []
     check_nothing_lost_nothing_left(served)

@@ -67,14 +67,26 @@ class Following:
         current = self._catalogue.get(record.id)
         if current is not record or current.status is Status.CREATING or self._claims.holder(record.id) is not None:
             return current or record
-        if current.status is not Status.RUNNING or (machine is not None and machine.status is Status.RUNNING):
+        dead = become(current, machine)
+        if dead is None:
             return current
-        words = last_words(machine, "its machine is gone")
-        status = Status.STOPPED if machine is not None and machine.status is Status.STOPPED else Status.FAILED
-        dead = msgspec.structs.replace(
-            current, status=status, cause=words if status is Status.FAILED else None, stopped_at=now()
-        )
+        detail = dead.cause.detail if dead.cause is not None else ""
         self._catalogue.put(dead)
-        log.warning("sandbox %s (%s) is %s: %s", current.name, record.id, status, words.detail)
-        await journal.note(dead, status.value, words.detail)
+        log.warning("sandbox %s (%s) is %s: %s", dead.name, dead.id, dead.status, detail)
+        await journal.note(dead, dead.status.value, detail)
         return dead
+
+
+def become(row: Record, machine: Machine | None) -> Record | None:
+    """Return what has become of a row whose machine is like that; None if it is right as it is."""
+    words = last_words(machine, "its machine is gone")
+    if row.status is Status.FAILED:
+        # Of a death more may come to be known: a container that was killed is removed a moment later.
+        known = row.cause is not None and (row.cause.kind, row.cause.detail) == (words.kind, words.detail)
+        told = machine is not None and machine.status is Status.FAILED and machine.cause is not None
+        return msgspec.structs.replace(row, cause=words) if told and not known else None
+    if row.status is not Status.RUNNING or (machine is not None and machine.status is Status.RUNNING):
+        return None
+    if machine is not None and machine.status is Status.STOPPED:
+        return msgspec.structs.replace(row, status=Status.STOPPED, cause=None, stopped_at=now())
+    return msgspec.structs.replace(row, status=Status.FAILED, cause=words, stopped_at=now())

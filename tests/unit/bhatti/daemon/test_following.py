@@ -4,13 +4,19 @@ import signal
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
+from tests.engines.fake import machine
 from tests.engines.local import LocalEngine
 from tests.serving import Served, serving
+from tests.unit.bhatti.store.rows import record
 
+from bhatti.daemon.following import become
+from bhatti.daemon.recovery import last_words
 from bhatti.engines.base import Machine
 from bhatti.model.sandbox import Status
 from bhatti.operations import types
+from bhatti.store.sandboxes import LastWords, Record
 
 pytestmark = pytest.mark.anyio
 
@@ -131,3 +137,34 @@ async def test_a_sandbox_made_or_woken_while_all_are_listed_is_not_taken_for_dea
         assert listed == ["woken"]
         rows = {row.id: row.status for row in await served.journal.sandboxes()}
         assert rows == {woken.id: Status.RUNNING, made.id: Status.RUNNING, gone.id: Status.DESTROYED}
+
+
+SHOT = LastWords(kind="killed", detail="it was killed by SIGKILL", console_tail="bye")
+DEAD = machine("aa", Status.FAILED, "it panicked")
+
+
+@pytest.mark.parametrize(
+    ("row", "found", "expected"),
+    [
+        (record("aa"), machine("aa"), None),
+        (record("aa"), machine("aa", Status.STOPPED), (Status.STOPPED, None)),
+        (record("aa"), DEAD, (Status.FAILED, "it panicked")),
+        (record("aa"), None, (Status.FAILED, "its machine is gone")),
+        (record("aa", status=Status.STOPPED), None, None),
+        (record("aa", status=Status.STOPPED), machine("aa"), None),
+    ],
+)
+def test_a_row_becomes_what_its_machine_is(
+    row: Record, found: Machine | None, expected: tuple[Status, str | None] | None
+) -> None:
+    now = become(row, found)
+    assert (now and (now.status, now.cause and now.cause.detail)) == expected
+
+
+def test_more_may_be_known_of_a_death_later() -> None:
+    row = msgspec.structs.replace(record("aa", status=Status.FAILED), cause=SHOT)
+    better = become(row, DEAD)
+    assert better is not None
+    assert better.cause == last_words(DEAD, "")
+    for found in (DEAD, None, machine("aa"), machine("aa", Status.STOPPED), machine("aa", Status.FAILED)):
+        assert become(better, found) is None
