@@ -9,7 +9,7 @@ from bhatti.cli import terminal
 from bhatti.cli.answers import listed
 from bhatti.cli.session import client, endpoint, json_option, print_json, quiet_option
 from bhatti.cli.trailing import NamedCommand
-from bhatti.errors import InvalidRequest
+from bhatti.errors import BhattiError, InvalidRequest
 from bhatti.model.shells import shown
 from bhatti.operations import table, types
 from bhatti.sdk.terminal import DETACHED, TAKEN_OVER, Terminal
@@ -59,8 +59,13 @@ def shell(
         cwd=cwd,
         tell=_tell,
     )
-    with opened, terminal.raw():
-        code = opened.run()
+    try:
+        with opened, terminal.raw():
+            code = opened.run()
+    except BhattiError:
+        if opened.session_id:
+            click.echo(err=True)  # the guest has left the cursor wherever it was
+        raise
     left = {DETACHED: "detached", TAKEN_OVER: "taken-over"}.get(code)
     if as_json:
         print_json(

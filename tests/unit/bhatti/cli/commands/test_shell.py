@@ -49,6 +49,16 @@ def test_a_login_shell_is_listed_as_one(served: Daemon, bhatti: Bhatti) -> None:
         assert process.wait(60) == 4
 
 
+def test_the_end_of_the_sandbox_is_told_on_a_line_of_its_own(served: Daemon) -> None:
+    served.out("create", "ending")
+    with person_at(served, "shell", "ending", "--", "sh", "-c", "printf 'half a line'; exec cat") as (person, process):
+        person.wait_for(b"half a line")
+        served.out("rm", "ending")
+        assert person.wait_for(b"\r\n") == b"\r\n"
+        person.wait_for(b"bhatti:")
+        assert process.wait(60) != 0
+
+
 @pytest.mark.parametrize(("keys", "outcome", "code"), [(b"exit 5\n", "ended", 5), (b"\x1c", "detached", None)])
 def test_how_it_ended_is_an_object(served: Daemon, keys: bytes, outcome: str, code: int | None) -> None:
     with person_at(served, "shell", "--json", "one", "--", "sh", "-c", "echo ready; exec sh") as (person, process):
