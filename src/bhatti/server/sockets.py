@@ -21,21 +21,36 @@ PING_S = 30.0
 up by its own terminal is slow, not dead, and a dead connection is noticed by the kernel."""
 
 
+GOODBYE_S = 5.0
+"""From the daemon's goodbye to the other side's. Expected: at once; but a stopped terminal reads when it likes."""
+
+
 class OpenSockets:
     """The WebSockets that are open, to tell them when the daemon stops."""
 
     def __init__(self) -> None:
-        self._open: weakref.WeakSet[web.WebSocketResponse] = weakref.WeakSet()
+        self._open: weakref.WeakKeyDictionary[web.WebSocketResponse, asyncio.BaseTransport] = (
+            weakref.WeakKeyDictionary()
+        )
 
-    def add(self, socket: web.WebSocketResponse) -> None:
-        """Take up a socket; it is forgotten by itself."""
-        self._open.add(socket)
+    def add(self, socket: web.WebSocketResponse, request: web.Request) -> None:
+        """Take up the socket of a request; it is forgotten by itself."""
+        if request.transport is not None:  # the caller has left already
+            self._open[socket] = request.transport
 
     async def close(self) -> None:
-        """Tell everyone that the daemon goes away."""
-        word = b"the daemon is stopping"
-        goodbyes = [socket.close(code=WSCloseCode.GOING_AWAY, message=word) for socket in self._open]
+        """Tell everyone that the daemon goes away, and cut off who has not heard it within `GOODBYE_S`."""
+        goodbyes = [_part(socket, transport) for socket, transport in self._open.items()]
         await asyncio.gather(*goodbyes, return_exceptions=True)
+
+
+async def _part(socket: web.WebSocketResponse, transport: asyncio.BaseTransport) -> None:
+    with anyio.move_on_after(GOODBYE_S) as patience:
+        await socket.close(code=WSCloseCode.GOING_AWAY, message=b"the daemon is stopping")
+    if patience.cancelled_caught:
+        # What it has not read yet would keep the connection, and with it the daemon, for as long as it likes.
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 OPEN_SOCKETS = web.AppKey("open_sockets", OpenSockets)
@@ -50,7 +65,7 @@ async def accepted(call: Call) -> AsyncIterator[web.WebSocketResponse]:
     socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES + 1, compress=False)
     socket.headers["X-Request-Id"] = call.request_id
     await socket.prepare(call.request)
-    call.request.app[OPEN_SOCKETS].add(socket)
+    call.request.app[OPEN_SOCKETS].add(socket, call.request)
     try:
         yield socket
     finally:
