@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import anyio
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from anyio import to_thread
 from anyio.abc import TaskStatus
 
@@ -40,6 +41,10 @@ log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 75.0
 """How long a connection may be without a request, or with an unfinished head of one: what servers usually allow."""
+
+LAST_WORDS_S = 0.5
+"""For answers that are being written when the daemon stops, and again for handlers that are told to end. aiohttp would
+take 0 for as long as it takes."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -92,20 +97,26 @@ async def live(settings: Settings, listeners: Listeners, on_ready: Callable[[], 
 
 
 class _Sites:
-    """The applications that are served; `close` lets what is under way have some seconds."""
+    """The applications that are served; `close` lets what is under way have some seconds.
+
+    aiohttp's own way to stop takes nothing more from any connection, also not the rest of an upload: it comes last.
+    """
 
     def __init__(self, drain_s: float) -> None:
         self._drain_s = drain_s
         self._runners: list[web.AppRunner] = []
+        self._under_way: set[object] = set()
+        self._ended = anyio.Event()
 
     async def open(self, app: web.Application, listeners: Sequence[socket.socket]) -> None:
         """Serve an application."""
+        app.middlewares.insert(0, self._noting())
         runner = web.AppRunner(
             app,
             # A caller who leaves takes the command he waits for with him; orders are safe from it (`orders`).
             handler_cancellation=True,
             access_log=None,
-            shutdown_timeout=self._drain_s,
+            shutdown_timeout=LAST_WORDS_S,
             keepalive_timeout=KEEPALIVE_S,
         )
         self._runners.append(runner)
@@ -115,9 +126,31 @@ class _Sites:
 
     async def close(self) -> None:
         """End all. Idempotent."""
+        for site in [site for runner in self._runners for site in runner.sites]:
+            await site.stop()
+        left = set(self._under_way)  # and not those who come now, to be refused: there may always be some
+        with anyio.move_on_after(self._drain_s):
+            while left & self._under_way:
+                self._ended = anyio.Event()
+                await self._ended.wait()
         async with anyio.create_task_group() as tasks:
             while self._runners:
                 tasks.start_soon(self._runners.pop().cleanup)
+
+    def _noting(self) -> Middleware:
+        """Return the middleware that notes what is under way."""
+
+        @web.middleware
+        async def noted(request: web.Request, handler: Handler) -> web.StreamResponse:
+            this = object()  # requests themselves have no hash
+            self._under_way.add(this)
+            try:
+                return await handler(request)
+            finally:
+                self._under_way.discard(this)
+                self._ended.set()
+
+        return noted
 
     async def __aenter__(self) -> "_Sites":
         return self

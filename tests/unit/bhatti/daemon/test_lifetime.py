@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -6,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
+import aiohttp
 import anyio
 import pytest
 from anyio import to_thread
@@ -21,6 +24,7 @@ from bhatti.operations import table, types
 from bhatti.operations.operation import Operation
 from bhatti.sdk.client import Client
 from bhatti.sdk.endpoint import Endpoint
+from bhatti.server.call import EVENT_STREAM
 
 pytestmark = pytest.mark.anyio
 
@@ -114,6 +118,21 @@ async def test_who_does_not_finish_a_request_or_sends_none_is_let_go(
                 for said in (b"", whole[:20], whole, whole + whole[:20]):
                     tasks.start_soon(converse, said)
         assert (await ask(settings)).status == "ok"
+
+
+async def test_without_a_grace_what_is_under_way_is_ended(directory: Path) -> None:
+    settings = settings_in(directory, "drain_s=0", "stop_all=true")
+    connector = aiohttp.UnixConnector(str(settings.socket))
+    with anyio.fail_after(60):
+        async with aiohttp.ClientSession(connector=connector, base_url="http://b") as http:
+            async with living(settings):
+                async with http.post("/sandboxes", json={"name": "one"}) as response:
+                    assert response.status == 201
+                command = {"cmd": ["sh", "-c", "echo up; sleep 600"]}
+                running = await http.post("/sandboxes/one/exec", json=command, headers={"Accept": EVENT_STREAM})
+                assert json.loads(await running.content.readline())["data"] == "up\n"
+            with contextlib.suppress(aiohttp.ClientError):  # an answer that breaks off
+                assert b"exit" not in await running.read()
 
 
 async def refused(settings: Settings) -> BhattiError:
