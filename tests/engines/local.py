@@ -90,6 +90,7 @@ class LocalEngine(Engine):
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._gone: set[str] = set()
         self._warm: set[str] = set()
+        self._forgetful: set[str] = set()
         self.needed: frozenset[Path] | None = frozenset()
         self.starts = 0
         self.pauses = 0
@@ -282,11 +283,16 @@ class LocalEngine(Engine):
             await link.aclose()
         await self._signal(sandbox_id, signal.SIGSTOP, "T")
         await self._forget_pause(sandbox_id)
+        if not memory:
+            self._forgetful.add(sandbox_id)
         return await self.status(sandbox_id)
 
     async def start(
         self, sandbox_id: str, *, require_memory: bool = False, progress: ProgressCallback | None = None
     ) -> Machine:
+        if require_memory and sandbox_id in self._forgetful:
+            raise Conflict("it was stopped without its memory", hint="start it without", code="memory-lost")
+        self._forgetful.discard(sandbox_id)
         self.starts += 1
         await self._signal(sandbox_id, signal.SIGCONT, "SRD")
         return msgspec.structs.replace(await self.status(sandbox_id), how="restored")

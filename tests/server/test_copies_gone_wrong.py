@@ -87,6 +87,40 @@ def flip_a_bit(path: Path) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+HARMS = (
+    ("flipped", b"does not match its checksum"),
+    ("truncated", b"has 1000 bytes instead of"),
+    ("missing", b"the memory file of its memory snapshot cannot be used"),
+    ("version", b"was taken with version 0.0.0"),
+    ("manifest", b"the manifest of its memory snapshot is damaged"),
+)
+"""What may happen to a snapshot, and how it is told."""
+
+
+@contextmanager
+def harmed(home: Path, harm: str) -> Iterator[None]:
+    """Harm the snapshot of a sandbox that sleeps; afterwards it is as it was, to the time of its last change."""
+    path = home / {"missing": "ram", "version": "snapshot.json", "manifest": "snapshot.json"}.get(harm, "state")
+    aside = path.with_name(f"{path.name}.aside")
+    path.rename(aside)
+    content = bytearray() if harm == "missing" else bytearray(aside.read_bytes())
+    match harm:
+        case "flipped":
+            content[len(content) // 2] ^= 1
+        case "truncated" | "manifest":
+            del content[1000 if harm == "truncated" else 100 :]
+        case "version":
+            manifest = json.loads(content)
+            manifest["maker"]["version"] = "0.0.0"
+            content = bytearray(json.dumps(manifest).encode())
+    if content:
+        path.write_bytes(content)
+    try:
+        yield
+    finally:
+        aside.replace(path)
+
+
 @pytest.mark.parametrize("harm", ["flipped", "truncated", "missing"])
 def test_a_checkpoint_that_was_damaged_is_told_and_not_used(virtual: Daemon, home: Path, harm: str) -> None:
     virtual.out("checkpoint", "create", "one", "kept")
@@ -168,6 +202,15 @@ def test_a_snapshot_that_was_damaged_is_told_before_anybody_needs_it(virtual: Da
     assert b"checksum" in flipped.stdout
     flip_a_bit(home / "ram")
     assert virtual.out("snapshot", "verify", "one").startswith(b"ok: ")
+    for harm, words in HARMS:
+        with harmed(home, harm):
+            done = virtual.bhatti("start", "--memory", "one", "--json")
+            assert error_of(done) == (5, "memory-lost")
+            assert words in done.stderr
+            assert words in virtual.bhatti("snapshot", "verify", "one").stdout
+    assert json.loads(virtual.out("inspect", "one", "--json"))["status"] == "stopped"
+    assert virtual.out("start", "--memory", "one").startswith(b"restored")
+    virtual.out("stop", "one")
     os.truncate(home / "state", 1000)
     verified = virtual.bhatti("snapshot", "verify", "one")
     assert verified.returncode == 65

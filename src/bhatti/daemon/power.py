@@ -114,9 +114,9 @@ class Power:
         same."""
         return await self.order(record, lambda: self._stop(record, memory))
 
-    async def start(self, record: Record) -> Machine:
-        """Stopped or failed → running. When cancelled, it is started all the same."""
-        return await self.order(record, lambda: self._start(record))
+    async def start(self, record: Record, *, memory: bool = False) -> Machine:
+        """Stopped or failed → running, with `memory` not without it. When cancelled, it is started all the same."""
+        return await self.order(record, lambda: self._start(record, memory))
 
     async def pause(self, record: Record) -> Machine:
         """Hot → warm. When cancelled, it is paused all the same."""
@@ -141,9 +141,9 @@ class Power:
         return await self._stopped(record, f"stopped on request{'' if kept else ', without its memory'}", memory=kept)
 
     @exclusive(per="sandbox", busy="reject")
-    async def _start(self, record: Record) -> Machine:
+    async def _start(self, record: Record, memory: bool) -> Machine:
         after(self._catalogue.find(record.id).status, Event.START, sandbox=record.name)
-        return await self._started(record, "started")
+        return await self._started(record, "started", memory=memory)
 
     @exclusive(per="sandbox", busy="reject")
     async def _pause(self, record: Record) -> Machine:
@@ -311,11 +311,11 @@ class Power:
         self._ledger.asleep(record.id, reason, warm=False)
         return await self._watch.stopped(await self.became(record, machine, "stopped", reason))
 
-    async def _started(self, record: Record, kind: str) -> Machine:
+    async def _started(self, record: Record, kind: str, *, memory: bool = False) -> Machine:
         journal, engine = self._parts()
         journal.check_sound()
         with self.memory.promised(record):
-            machine = await engine.start(record.id)
+            machine = await engine.start(record.id, require_memory=memory)
             self._ledger.awake(record.id)
             return await self.became(record, machine, kind, machine.why)
 

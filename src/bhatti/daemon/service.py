@@ -51,7 +51,7 @@ from bhatti.model.sandbox import Status
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import table, types
 from bhatti.server.accounts import Accounts
-from bhatti.server.backend import AS_IT_CAN, EVERYONE, Visitor
+from bhatti.server.backend import AS_IT_CAN, EVERYONE, SOMEHOW, Visitor
 from bhatti.store.journal import Journal, destroyed
 from bhatti.store.sandboxes import Record, now
 from bhatti.thermal.ledger import Ledger
@@ -208,9 +208,9 @@ class Service(Creating, Imaging, Belongings):
         """See `Backend`."""
         return await self._ordered(ref, lambda record: self._power.stop(record, memory=request.memory))
 
-    async def start_sandbox(self, ref: str) -> types.Sandbox:
+    async def start_sandbox(self, ref: str, request: types.SandboxStart = SOMEHOW) -> types.Sandbox:
         """See `Backend`."""
-        return await self._ordered(ref, self._power.start)
+        return await self._ordered(ref, lambda record: self._power.start(record, memory=request.memory))
 
     async def pause_sandbox(self, ref: str) -> types.Sandbox:
         """See `Backend`."""

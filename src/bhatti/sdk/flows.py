@@ -50,9 +50,9 @@ class Flows:
         """Put it to sleep."""
         return (yield from self._changed(table.SANDBOX_STOP, types.SandboxStop(memory=memory)))
 
-    def start(self) -> Steps[types.Sandbox]:
+    def start(self, memory: bool) -> Steps[types.Sandbox]:
         """Wake it."""
-        return (yield from self._changed(table.SANDBOX_START))
+        return (yield from self._changed(table.SANDBOX_START, types.SandboxStart(memory=memory)))
 
     def pause(self) -> Steps[types.Sandbox]:
         """Halt it."""

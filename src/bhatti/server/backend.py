@@ -27,6 +27,7 @@ StageCallback = Callable[[str], None]
 
 EVERYONE = types.SandboxFilter()
 AS_IT_CAN = types.SandboxStop()
+SOMEHOW = types.SandboxStart()
 
 BuildCallback = Callable[[types.BuildEvent], None]
 """Called on the event loop with each step of a build."""
@@ -140,8 +141,9 @@ class Backend(abc.ABC):
         """Put a sandbox to sleep; raises `NotFound`, `Busy`, `Conflict`. When cancelled, it is stopped all the same."""
 
     @abc.abstractmethod
-    async def start_sandbox(self, ref: str) -> types.Sandbox:
-        """Wake a sandbox; raises `NotFound`, `Busy`, `Conflict`. When cancelled, it is started all the same."""
+    async def start_sandbox(self, ref: str, request: types.SandboxStart = SOMEHOW) -> types.Sandbox:
+        """Wake a sandbox; raises `NotFound`, `Busy`, `Conflict` (code `memory-lost` if its memory is insisted on, among
+        others). When cancelled, it is started all the same."""
 
     @abc.abstractmethod
     async def destroy(self, ref: str) -> None:

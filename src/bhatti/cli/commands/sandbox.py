@@ -173,15 +173,17 @@ def stop(name: str, memory: bool | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("name")
+@click.option("--memory", is_flag=True, help="Fail rather than boot it without its memory.")
 @json_option
-def start(name: str, as_json: bool) -> None:
+def start(name: str, memory: bool, as_json: bool) -> None:
     """Wake a sandbox that is stopped, or boot one that has failed from its disk.
 
-    Prints how it came up: `restored` with every process where it was, or `disk-boot` and the reason.
+    Prints how it came up: `restored` with every process where it was, or `disk-boot` and the reason. With --memory, one
+    that cannot go on where it was stays as it is, and the reason is the error.
 
     Example: bhatti start agent-1
     """
-    sandbox = client().call(table.SANDBOX_START, id=name)
+    sandbox = client().call(table.SANDBOX_START, types.SandboxStart(memory=memory), id=name)
     answer(sandbox, ": ".join(filter(None, (sandbox.how, sandbox.why))), as_json=as_json)
 
 

@@ -49,7 +49,8 @@ def edit(
 def pause(name: str, as_json: bool) -> None:
     """Halt a sandbox: it keeps its memory and does nothing until any command calls it.
 
-    Commands that are under way wait with it; what is typed into one of its terminals lets it run on.
+    Commands that are under way wait with it. What is typed into one of its terminals, given to a command as input or
+    sent to one of its ports lets it run on.
 
     Example: bhatti pause agent-1
     """

@@ -148,3 +148,11 @@ class SandboxStop(Request, frozen=True, kw_only=True):
     """
 
     memory: bool | None = None
+
+
+class SandboxStart(Request, frozen=True, kw_only=True):
+    """How to start. With `memory` it goes on where it was, or is refused and left as it is (`memory-lost`, with the
+    reason); without, it boots from its disk where its memory cannot be used.
+    """
+
+    memory: bool = False

@@ -90,11 +90,12 @@ SANDBOX_STOP: Operation[types.SandboxStop, types.Sandbox] = Operation(
     result=types.Sandbox,
     errors=(NotFound, Conflict, Busy, OutOfSpace, EngineFailure, InvalidRequest, Unavailable),
 )
-SANDBOX_START: Operation[None, types.Sandbox] = Operation(
+SANDBOX_START: Operation[types.SandboxStart, types.Sandbox] = Operation(
     name="sandbox.start",
     method="POST",
     path="/sandboxes/{id}/start",
     summary="Wake a sandbox that is stopped, or boot one that has failed. `how` says which way it came up, `why` why.",
+    request=types.SandboxStart,
     result=types.Sandbox,
     errors=(
         NotFound,

@@ -129,9 +129,12 @@ class AsyncSandbox(SandboxFacts):
         """Put it to sleep: its memory goes to the disk, its process ends. The next call into it wakes it."""
         return await self._driver.run(self._flows.stop(memory))
 
-    async def start(self) -> types.Sandbox:
-        """Wake it, every process where it was; or boot it, if that cannot be: `how` and `why` of the answer say it."""
-        return await self._driver.run(self._flows.start())
+    async def start(self, *, memory: bool = False) -> types.Sandbox:
+        """Wake it, every process where it was; or boot it, if that cannot be: `how` and `why` of the answer say it.
+
+        With `memory` that case is a `Conflict` (code `memory-lost`), and it stays as it is.
+        """
+        return await self._driver.run(self._flows.start(memory))
 
     async def pause(self) -> types.Sandbox:
         """Halt it, its memory and connections kept. The next call into it lets it run on."""

@@ -161,9 +161,12 @@ class Sandbox(SandboxFacts):
         """
         return self._driver.run(self._flows.stop(memory))
 
-    def start(self) -> types.Sandbox:
-        """Wake it, every process where it was; or boot it, if that cannot be: `how` and `why` of the answer say it."""
-        return self._driver.run(self._flows.start())
+    def start(self, *, memory: bool = False) -> types.Sandbox:
+        """Wake it, every process where it was; or boot it, if that cannot be: `how` and `why` of the answer say it.
+
+        With `memory` that case is a `Conflict` (code `memory-lost`), and it stays as it is.
+        """
+        return self._driver.run(self._flows.start(memory))
 
     def pause(self) -> types.Sandbox:
         """Halt it, its memory and connections kept. The next call into it lets it run on.

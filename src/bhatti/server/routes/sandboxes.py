@@ -65,7 +65,7 @@ async def stop(call: Call) -> types.Sandbox:
 
 async def start(call: Call) -> types.Sandbox:
     """Wake a sandbox."""
-    return await call.backend.start_sandbox(call.ref)
+    return await call.backend.start_sandbox(call.ref, await call.body(types.SandboxStart))
 
 
 async def destroy(call: Call) -> types.Outcome:

@@ -215,6 +215,19 @@ async def test_a_paused_one_that_was_killed_is_told_as_dead(served: Served) -> N
     assert (await served.service.sandbox("one")).status is Status.FAILED
 
 
+async def test_who_insists_on_memory_is_refused_where_there_is_none_and_it_stays_asleep(served: Served) -> None:
+    made = await served.create()
+    insist = types.SandboxStart(memory=True)
+    await served.service.stop_sandbox(made.id)
+    assert (await served.service.start_sandbox(made.id, insist)).status is Status.RUNNING
+    await served.service.stop_sandbox(made.id, types.SandboxStop(memory=False))
+    with pytest.raises(Conflict) as caught:
+        await served.service.start_sandbox(made.id, insist)
+    assert caught.value.code == "memory-lost"
+    assert (await served.service.sandbox(made.id)).status is Status.STOPPED
+    assert (await served.service.start_sandbox(made.id)).status is Status.RUNNING
+
+
 async def test_memory_is_kept_by_who_can_unless_it_is_not_wanted(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

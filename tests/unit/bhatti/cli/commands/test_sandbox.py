@@ -118,6 +118,9 @@ def test_a_sandbox_is_put_to_sleep_and_woken(bhatti: Bhatti, name: str) -> None:
     assert "stopped (cold)" in bhatti("inspect", name).out
     assert bhatti("start", name).out.startswith("restored")
     assert bhatti("stop", name, "--json").json()["status"] == "stopped"
+    assert bhatti("start", name, "--memory").out.startswith("restored")
+    bhatti("stop", name, "--no-memory")
+    assert bhatti("start", name, "--memory", "--json").code == 5
     assert bhatti("start", name, "--json").json()["status"] == "running"
     done = bhatti("start", name)
     assert (done.code, "possible now: destroy, stop" in done.err) == (5, True)

@@ -108,7 +108,7 @@ async def test_it_sleeps_and_wakes_and_says_so(sb: AsyncSandbox) -> None:
     assert (await sb.pause()).thermal is Temperature.WARM
     assert (await sb.resume()).thermal is Temperature.HOT
     assert (await sb.stop()).status is Status.STOPPED
-    assert (await sb.start()).status is Status.RUNNING
+    assert (await sb.start(memory=True)).status is Status.RUNNING
     assert (await sb.edit(labels_add={"a": "b"})).labels == {"a": "b"}
 
 

@@ -123,7 +123,7 @@ def test_it_sleeps_and_wakes_and_says_so(sb: Sandbox) -> None:
     assert sb.pause().thermal is Temperature.WARM
     assert sb.resume().thermal is Temperature.HOT
     assert sb.stop().status is Status.STOPPED
-    assert sb.start().status is Status.RUNNING
+    assert sb.start(memory=True).status is Status.RUNNING
     assert sb.info.status is Status.RUNNING
 
 
