@@ -95,11 +95,9 @@ server.serve_forever()
 
 
 @contextmanager
-def dev_server(served: Daemon) -> Iterator[str]:
+def dev_server(served: Daemon, python: str) -> Iterator[str]:
     """The server, as a command in the sandbox that ends with the block; gives the path to it."""
-    running = served.popen(
-        "exec", "one", "--", sys.executable, "-c", SERVER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    running = served.popen("exec", "one", "--", python, "-c", SERVER, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert running.stdout is not None
     with running.stdout:
         try:
@@ -115,25 +113,34 @@ def curl(served: Daemon, *arguments: str) -> list[str]:
     return ["curl", "--silent", "--unix-socket", str(served.endpoint.path), *options, f"http://bhatti{path}"]
 
 
-def test_pages_events_and_hot_reload_go_through_the_proxy() -> None:
+@pytest.mark.parametrize("where", ["on the host", "in a machine"])
+def test_pages_events_and_hot_reload_go_through_the_proxy(where: str, request: pytest.FixtureRequest) -> None:
+    if where == "in a machine":
+        use(request.getfixturevalue("virtual"), "python3")
+        return
     with daemon() as served:
         served.out("create", "one")
-        with dev_server(served) as path:
-            events = subprocess.Popen(curl(served, "--no-buffer", f"{path}/events"), stdout=subprocess.PIPE)
-            assert events.stdout is not None
-            with (
-                events.stdout,
-                unix_connect(served.endpoint.path, f"ws://bhatti{path}/hot", open_timeout=60, close_timeout=60) as hot,
-            ):
-                assert events.stdout.readline() == b"data: 0\n"
-                assert hot.recv(timeout=60) == "ready"
-                posted = subprocess.run(curl(served, "--data", "x", f"{path}/"), capture_output=True, check=True)
-                assert posted.stdout == b"changed"
-                assert (events.stdout.readline(), events.stdout.readline()) == (b"\n", b"data: 1\n")
-                assert hot.recv(timeout=60) == "reload 1"
-                hot.send("still there?")
-                assert hot.recv(timeout=60) == "still there?"
-                asked = subprocess.run(curl(served, f"{path}/"), capture_output=True, check=True)
-                assert asked.stdout == b"<p>version 1"
-                events.terminate()
-            events.wait(60)
+        use(served, sys.executable)
+
+
+def use(served: Daemon, python: str) -> None:
+    """Look at a page, change it, and see it told to who listens."""
+    with dev_server(served, python) as path:
+        events = subprocess.Popen(curl(served, "--no-buffer", f"{path}/events"), stdout=subprocess.PIPE)
+        assert events.stdout is not None
+        with (
+            events.stdout,
+            unix_connect(served.endpoint.path, f"ws://bhatti{path}/hot", open_timeout=60, close_timeout=60) as hot,
+        ):
+            assert events.stdout.readline() == b"data: 0\n"
+            assert hot.recv(timeout=60) == "ready"
+            posted = subprocess.run(curl(served, "--data", "x", f"{path}/"), capture_output=True, check=True)
+            assert posted.stdout == b"changed"
+            assert (events.stdout.readline(), events.stdout.readline()) == (b"\n", b"data: 1\n")
+            assert hot.recv(timeout=60) == "reload 1"
+            hot.send("still there?")
+            assert hot.recv(timeout=60) == "still there?"
+            asked = subprocess.run(curl(served, f"{path}/"), capture_output=True, check=True)
+            assert asked.stdout == b"<p>version 1"
+            events.terminate()
+        events.wait(60)

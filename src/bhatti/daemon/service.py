@@ -46,7 +46,7 @@ from bhatti.daemon.templates import Templates
 from bhatti.daemon.volumes import Volumes
 from bhatti.daemon.watching import Watching
 from bhatti.engines.base import Engine, Machine
-from bhatti.errors import BhattiError, NotFound, Unavailable
+from bhatti.errors import BhattiError, InvalidRequest, NotFound, Unavailable
 from bhatti.model.sandbox import Status
 from bhatti.model.user import ADMIN, Caller
 from bhatti.operations import table, types
@@ -210,6 +210,12 @@ class Service(Creating, Imaging, Belongings):
 
     async def start_sandbox(self, ref: str, request: types.SandboxStart = SOMEHOW) -> types.Sandbox:
         """See `Backend`."""
+        if request.memory and request.force:
+            raise InvalidRequest(
+                "memory and force cannot both be: one refuses to start without its memory, the other does not mind",
+                hint="leave one out",
+                code="bad-start",
+            )
         return await self._ordered(ref, lambda record: self._power.start(record, memory=request.memory))
 
     async def pause_sandbox(self, ref: str) -> types.Sandbox:

@@ -152,7 +152,9 @@ class SandboxStop(Request, frozen=True, kw_only=True):
 
 class SandboxStart(Request, frozen=True, kw_only=True):
     """How to start. With `memory` it goes on where it was, or is refused and left as it is (`memory-lost`, with the
-    reason); without, it boots from its disk where its memory cannot be used.
+    reason); without, it boots from its disk where its memory cannot be used. `force` is the reference's word for the
+    latter, which needs no saying here.
     """
 
     memory: bool = False
+    force: bool = False

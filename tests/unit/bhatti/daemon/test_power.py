@@ -11,7 +11,7 @@ from tests.engines.local import LocalEngine
 from tests.serving import Served
 
 from bhatti.engines.base import Machine
-from bhatti.errors import Busy, Conflict, EngineFailure, NotFound
+from bhatti.errors import Busy, Conflict, EngineFailure, InvalidRequest, NotFound
 from bhatti.model.sandbox import Status
 from bhatti.operations import types
 
@@ -224,6 +224,9 @@ async def test_who_insists_on_memory_is_refused_where_there_is_none_and_it_stays
     with pytest.raises(Conflict) as caught:
         await served.service.start_sandbox(made.id, insist)
     assert caught.value.code == "memory-lost"
+    with pytest.raises(InvalidRequest) as caught_both:
+        await served.service.start_sandbox(made.id, types.SandboxStart(memory=True, force=True))
+    assert caught_both.value.code == "bad-start"
     assert (await served.service.sandbox(made.id)).status is Status.STOPPED
     assert (await served.service.start_sandbox(made.id)).status is Status.RUNNING
 

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.bhatti.images.conftest import debugfs
 
 from bhatti.errors import CorruptData, NotFound
-from bhatti.images import agent_drive, guest_parts
+from bhatti.images import agent_drive, guest_parts, initramfs
 from bhatti.images.artefacts import ArtefactStore, silent
 from bhatti.images.guest_parts import PartsBuilder, code_digest
 from bhatti.images.packages import Apt
@@ -53,6 +53,12 @@ def test_what_is_there_is_not_made_again_and_nothing_is_asked_of_the_network(
     before = builder.read_record()
     assert ensure(copied, builder) == []
     assert builder.read_record() == before
+
+
+def test_the_kernel_brings_all_modules_that_any_guest_loads(builder: PartsBuilder) -> None:
+    """Those of an older list are of another recipe: whoever adds a module raises `KERNEL_RECIPE`."""
+    kernel = builder.current().kernel.directory
+    assert {path.stem.replace("-", "_") for path in kernel.rglob("*.ko")} >= set(initramfs.MODULES)
 
 
 def test_newer_sources_of_the_agent_are_on_the_drive_at_the_next_boot(
