@@ -63,6 +63,7 @@ def run(directory: Path) -> subprocess.CompletedProcess[str]:
             VARIABLE: str(directory / "results"),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_ADDOPTS": "",
         },
         capture_output=True,
         text=True,
