@@ -1,5 +1,4 @@
 import os
-import tempfile
 import threading
 from pathlib import Path
 
@@ -23,11 +22,12 @@ def test_a_user_is_assumed_and_dropped_again() -> None:
     credentials.assume()
     try:
         assert ids() == (NOBODY, NOBODY, [100, NOBODY])
-        with tempfile.TemporaryFile() as file:
-            made = os.fstat(file.fileno())
+        descriptor = os.memfd_create("made")
     finally:
         credentials.drop()
     assert ids() == before
+    made = os.fstat(descriptor)
+    os.close(descriptor)
     assert (made.st_uid, made.st_gid) == (NOBODY, NOBODY)
 
 
