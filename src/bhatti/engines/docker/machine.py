@@ -197,7 +197,7 @@ class DockerMachine:
                 except (Unavailable, MissingDependency) as error:
                     # The container does not need Docker to go on, nor do we to reach it.
                     return self.described(f"Docker does not answer: {error.message}")
-                if changes == self._changes:
+                if changes == self._changes and not self._changing:  # or what was seen is somebody's doing
                     await self._take(info)
                     break
         return self.described()
@@ -342,8 +342,8 @@ class DockerMachine:
             # Started by hand: it is ours, but nobody who asks for it has been told.
             log.warning("sandbox %s was started by hand", self.spec.id)
             self.record = msgspec.structs.replace(self.record, pid=info.state.pid, address=info.address or "")
-            await self._note(phase=Phase.RUNNING, how="disk-boot", why="somebody started its container by hand")
             self._open_link()
+            await self._note(phase=Phase.RUNNING, how="disk-boot", why="somebody started its container by hand")
         if info is None or self.record.phase is not Phase.RUNNING:
             self._paused = False
         elif info.state.paused is not self._paused:

@@ -11,6 +11,7 @@ from tests.dockerd import PrivateDocker, private_docker
 from tests.unit.bhatti.engines.docker.conftest import new_spec
 
 from bhatti.engines.base import Machine
+from bhatti.engines.docker.api_types import ContainerInfo
 from bhatti.engines.docker.container import container_name
 from bhatti.engines.docker.engine import DockerEngine
 from bhatti.engines.docker.settings import DockerSettings
@@ -21,7 +22,7 @@ from bhatti.model.sandbox import GuestFile, Status, Temperature, VolumeAttachmen
 
 pytestmark = [pytest.mark.anyio, pytest.mark.vm]
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 
 
 def name_in_docker(engine: DockerEngine, machine: Machine) -> str:
@@ -94,6 +95,35 @@ async def test_a_stopped_one_keeps_its_disk_and_loses_its_processes(engine: Dock
     assert await link.read_file("/home/lohar/kept") == b"kept"
     assert await link.read_file("/tmp/given") == b"edited", "files are put in once"
     assert (await link.exec(["sh", "-c", "cat /proc/[0-9]*/comm | grep -c sleep"])).stdout == b"0\n"
+
+
+async def test_what_is_seen_of_a_start_is_not_taken_for_somebody_elses(
+    engine: DockerEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = await engine.create(new_spec())
+    await engine.stop(made.id, memory=False)
+    docker = engine._machines[made.id]._docker
+    start, inspect = docker.start, docker.inspect
+    asked, runs = anyio.Event(), anyio.Event()
+
+    async def launched() -> None:
+        await start()
+        runs.set()
+
+    async def slow() -> ContainerInfo | None:
+        monkeypatch.setattr(docker, "inspect", inspect)
+        asked.set()
+        await runs.wait()
+        return await inspect()
+
+    monkeypatch.setattr(docker, "start", launched)
+    monkeypatch.setattr(docker, "inspect", slow)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.status, made.id)
+        await asked.wait()
+        assert (await engine.start(made.id)).status is Status.RUNNING
+    assert not [record for record in caplog.records if "by hand" in record.message]
+    await engine.link(made.id).activity()
 
 
 async def test_memory_cannot_be_kept_and_the_api_says_so(engine: DockerEngine) -> None:
