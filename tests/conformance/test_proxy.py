@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from tests.conformance.conftest import Sandbox
+from tests.guest_server import answering
 
 from bhatti.errors import GuestFailure
 from bhatti.guestlink.commands import Stdout
@@ -15,22 +16,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.vm, pytest.mark.timeout(300)]
 
 PORT, CLOSED_PORT = 9017, 59_998
 
-SERVER = f"""
-import http.server
-
-class Answers(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = f"{{self.path}} {{self.headers['X-Asked']}}".encode()
-        self.send_response(404 if self.path == "/missing" else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Answered", "inside")
-        self.end_headers()
-        self.wfile.write(body)
-
-server = http.server.HTTPServer(("127.0.0.1", {PORT}), Answers)
-print("listening", flush=True)
-server.serve_forever()
-"""
+SERVER = answering(PORT, "X-Asked")
 
 
 @pytest.fixture

@@ -23,18 +23,6 @@ def has(command: click.Command, name: str) -> bool:
     return any(parameter.name == name for parameter in command.params)
 
 
-def test_the_page_is_not_stale() -> None:
-    done = subprocess.run(
-        [sys.executable, "scripts/cli_page.py", "--check"],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @pytest.mark.parametrize("name", list(ALL))
 def test_every_command_is_described(name: str) -> None:
     assert re.search(rf"^#+ bhatti {name}$", PAGE, re.MULTILINE)

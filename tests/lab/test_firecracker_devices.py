@@ -102,6 +102,15 @@ async def test_all_devices_work_in_a_jail_also_after_sleep(
     assert "balloon" in await anyio.Path(machine.files.directory / METRICS).read_text()
 
 
+async def test_a_fork_of_it_has_them_too(engine: FirecrackerEngine, machine: FirecrackerMachine) -> None:
+    spec = new_spec("fork")
+    assert (await engine.fork(machine.spec.id, spec)).how == "forked"
+    fork = engine._machines[spec.id]
+    assert isinstance(fork, FirecrackerMachine)
+    await is_all_there(engine, fork)
+    await engine.destroy(spec.id)
+
+
 async def test_memory_that_the_guest_has_freed_is_the_hosts_again(
     engine: FirecrackerEngine, machine: FirecrackerMachine
 ) -> None:

@@ -18,27 +18,13 @@ import pytest
 from tests.daemons import Daemon, daemon
 from tests.dockerd import PrivateDocker
 from tests.firecracker import need_working_firecracker
+from tests.guest_server import answering
 
 pytestmark = [pytest.mark.vm, pytest.mark.anyio, pytest.mark.timeout(600)]
 
 PORT, CLOSED_PORT = 9018, 59_997
 
-SERVER = f"""
-import http.server
-
-class Answers(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        body = f"{{self.path}} {{self.headers['X-Asked']}} {{self.headers['Authorization']}}".encode()
-        self.send_response(404 if self.path == "/missing" else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("X-Answered", "inside")
-        self.end_headers()
-        self.wfile.write(body)
-
-server = http.server.HTTPServer(("127.0.0.1", {PORT}), Answers)
-print("listening", flush=True)
-server.serve_forever()
-"""
+SERVER = answering(PORT, "X-Asked", "Authorization")
 
 UNTIL_TOLD = "rm -f /tmp/go; echo first; while ! [ -e /tmp/go ]; do sleep 0.1; done; echo err >&2; exit 3"
 
