@@ -1,3 +1,4 @@
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,6 +10,15 @@ from bhatti.model.sandbox import Status
 from bhatti.operations import types
 from bhatti.store.database import Database
 from bhatti.store.journal import Journal
+
+
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """Whatever sets up logging, the next test has what there was."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import io
 import json
 import logging
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -10,13 +9,7 @@ from bhatti.daemon import logs
 from bhatti.daemon.settings import load
 from bhatti.server.call import CURRENT, Current
 
-
-@pytest.fixture(autouse=True)
-def root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
+pytestmark = pytest.mark.usefixtures("root_logger")
 
 
 def logged(log_format: str, level: str = "info") -> str:

@@ -18,7 +18,7 @@ def flags(directory: Path, *more: str) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def own_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root_logger: None) -> Iterator[None]:
     """What main changes about its process is as it was afterwards."""
     monkeypatch.chdir(tmp_path)
     before = os.umask(0o022)
