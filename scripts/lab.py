@@ -89,6 +89,7 @@ tar -xf /lab/source.tar -C /opt/bhatti
 tar -xf /lab/site.tar -C /opt/site
 tar -xf /lab/images.tar -C /var/lib/bhatti/images
 rm /lab/*.tar
+printf '%s\n' /opt/site /opt/bhatti/src > "$(python3 -c 'import site; print(site.getsitepackages()[0])')/bhatti.pth"
 grep -m1 'model name' /proc/cpuinfo
 ls -l /dev/kvm
 """
@@ -127,7 +128,6 @@ STARTS = 8
 """How often the lab's machine is started before it is given up."""
 
 ENVIRONMENT = (
-    "PYTHONPATH=/opt/bhatti/src:/opt/site",
     "HOME=/root",
     f"BHATTI_FIRECRACKER={FIRECRACKER}",
     f"{VARIABLE}={RESULTS}",

@@ -35,7 +35,7 @@ async def test_the_agents_suite_passes_inside_a_machine(engine: Engine, create: 
         report = tmp_path / f"report-{number}.xml"
         with anyio.fail_after(SUITE_TIMEOUT_S):
             done = await anyio.run_process(
-                [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", "--timeout=600", *tests],
+                [sys.executable, "-m", "pytest", "-q", "-rNfE", f"--junitxml={report}", "--timeout=600", *tests],
                 cwd=ROOT,
                 env=os.environ
                 | {
