@@ -147,6 +147,20 @@ async def test_a_fork_of_a_running_sandbox_goes_on_with_its_processes_and_disk(
         await source.link.exec(["kill", str(pid)])
 
 
+async def test_a_fork_has_routes_whatever_its_source_has(forking: Engine, twins: tuple[Sandbox, Sandbox]) -> None:
+    """Who is root in a guest may cut it off from the outside; a fork of it is reached, and told its own way out."""
+    link, spec = forking.link(twins[0].spec.id), new_spec("hermia")
+    route = (await link.exec(["ip", "route", "show", "default"])).stdout.decode().split()
+    assert (await link.exec(["ip", "route", "del", "default"], user="root")).exit_code == 0
+    try:
+        await forking.fork(twins[0].spec.id, spec)
+        told = await forking.link(spec.id).exec(["ip", "route", "show", "default"])
+        assert told.stdout.decode().split()[:3] == ["default", "via", route[2]]
+    finally:
+        await link.exec(["ip", "route", "add", *route], user="root")
+        await forking.destroy(spec.id)
+
+
 async def test_a_checkpoint_is_gone_back_to_and_forked_from(forking: Engine, twins: tuple[Sandbox, Sandbox]) -> None:
     """A fork's memory is private, so its checkpoints have it in the stream; after a stop it is a file."""
     sandbox_id = twins[0].spec.id

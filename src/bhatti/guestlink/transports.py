@@ -72,13 +72,16 @@ class TcpTransport(Transport):
     """An agent on an IP address.
 
     With `device`, the sockets are bound to that network interface (SO_BINDTODEVICE, Linux, needs CAP_NET_RAW): forks
-    that all have the same address are told apart by their taps. `ports` maps the agent's ports to others, for guests
-    behind a port-forwarding network.
+    that all have the same address are told apart by their taps. With `source`, they come from that address of this
+    host. `ports` maps the agent's ports to others, for guests behind a port-forwarding network.
     """
 
-    def __init__(self, host: str, *, device: str | None = None, ports: dict[int, int] | None = None) -> None:
+    def __init__(
+        self, host: str, *, device: str | None = None, source: str | None = None, ports: dict[int, int] | None = None
+    ) -> None:
         self.host = host
         self.device = device
+        self._source = source
         self._ports = ports or {}
 
     async def connect(self, port: int) -> socket.socket:
@@ -93,6 +96,8 @@ class TcpTransport(Transport):
     async def _reach(self, sock: socket.socket, port: int) -> None:
         if self.device is not None:
             _bind_to_device(sock, self.device)
+        if self._source is not None:
+            sock.bind((self._source, 0))
         await asyncio.get_running_loop().sock_connect(sock, (self.host, self._ports.get(port, port)))
 
     def __str__(self) -> str:

@@ -42,8 +42,8 @@ class GuestNetwork:
 
 def render(table: str, networks: Sequence[GuestNetwork]) -> str:
     """Return the nft script that makes `table` be what these networks need, whatever it was before."""
-    nat: list[str] = []
-    # A tap on no bridge is in quarantine: its guest answers the host and speaks to nobody else.
+    # A tap on no bridge is in quarantine: its guest answers the host, which speaks as its gateway, and nobody else.
+    nat = [f"oifname {TAPS} accept"]
     forward = [f"iifname {TAPS} drop", f"oifname {TAPS} drop"]
     host = [f"iifname {TAPS} ct state established,related accept", f"iifname {TAPS} drop"]
     for network in networks:

@@ -4,7 +4,7 @@ import abc
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import anyio
 
@@ -103,9 +103,10 @@ class BridgedNetwork(MachineNetwork):
         await anyio.to_thread.run_sync(self._bridge.admit, sandbox_id)
 
     def quarantine_transport(self, plug: Plug, address: IPv4Address, forwards: Mapping[int, int]) -> Transport:
-        """Connect through the tap itself."""
+        """Connect through the tap itself, as its neighbour: who is root in a guest may have taken its routes."""
         assert isinstance(plug.card, TapCard)
-        return TcpTransport(str(address), device=plug.card.tap)
+        near = address in IPv4Interface((plug.address, str(plug.netmask))).network
+        return TcpTransport(str(address), device=plug.card.tap, source=str(plug.gateway) if near else None)
 
     async def detach(self, sandbox_id: str) -> None:
         """Delete the tap, free the address."""

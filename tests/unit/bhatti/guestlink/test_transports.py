@@ -95,6 +95,14 @@ async def test_tcp_sends_requests_at_once(tcp_listener: socket.socket) -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+async def test_tcp_comes_from_the_address_that_is_named(tcp_listener: socket.socket) -> None:
+    port = tcp_listener.getsockname()[1]
+    with await TcpTransport("127.0.0.1", source="127.0.0.9").connect(port) as sock:
+        assert sock.getsockname()[0] == "127.0.0.9"
+    with pytest.raises(Unavailable, match=r"tcp:127.0.0.1: .*assign requested address"):
+        await TcpTransport("127.0.0.1", source="192.0.2.1").connect(port)
+
+
 async def test_tcp_to_a_closed_port_is_an_unreachable_guest(tcp_listener: socket.socket) -> None:
     port = tcp_listener.getsockname()[1]
     tcp_listener.close()
