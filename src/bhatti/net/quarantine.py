@@ -1,9 +1,9 @@
 """A tap on its own: plugged into nothing, so that machines with equal addresses do not meet.
 
 A forked guest wakes up with the address of the one it comes from. Until it has been told who it is, its tap is on no
-bridge; the host reaches it by sockets bound to the tap, from an address that every quarantined tap has. The guest's
-side is the same in each: the host has the hardware address of the bridge here too, so that what a guest knows about
-its gateway stays true.
+bridge; the host reaches it by sockets bound to the tap, from its gateway's address, so that it needs no route to
+answer. For guests that were never on a bridge, every quarantined tap has one. The guest's side is the same in each: the
+host has the hardware address of the bridge here too, so that what a guest knows about its gateway stays true.
 """
 
 import errno
