@@ -297,7 +297,7 @@ def tell(found: Iterable[Result]) -> bool:
             print(f"lab: {result.test} {result.outcome}: {result.words}\n")
     for (file, engine), counts in sorted(outcomes.items()):
         words = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
-        print(f"{file:24}{engine:14}{seconds[file, engine]:8.0f} s  {words}")
+        print(f"{file:28}{engine:14}{seconds[file, engine]:8.0f} s  {words}")
     for what, engine, value in figures:
         print(f"{what:38}{engine:14}{value!s:>10}")
     return not any(counts[outcome] for counts in outcomes.values() for outcome in BAD)
