@@ -9,6 +9,7 @@ a jail and outside. The process owns the files that it writes, and one directory
 on the host is stopped above: machines are in a directory that root alone may enter.
 """
 
+import ctypes
 import functools
 import hashlib
 import os
@@ -23,11 +24,10 @@ from pathlib import Path
 
 from bhatti.engines.firecracker.settings import AUTO
 from bhatti.engines.firecracker.version import PROGRAM, TIMEOUT_S, Firecracker
-from bhatti.errors import MissingDependency
+from bhatti.errors import EngineFailure, MissingDependency
 from bhatti.images.programs import propagation
 
 JAILER = "jailer"
-UNSHARE, SHELL = "/usr/bin/unshare", "/bin/sh"
 
 BASE = "jail"
 """The empty directory in the machine's own on which the jail's root is mounted; seen from outside it stays empty."""
@@ -53,26 +53,17 @@ NAMES = (
 )
 """Every relative name that Firecracker may be told."""
 
-SCRIPT = """
-set -e
-umask 022
-base=$1 root=$2 machine=$3 table=$4
-shift 4
-mount -t tmpfs -o mode=0755,size=64m bhatti-jail "$base"
-mkdir -p "$root$machine"
-while [ "$1" != -- ]; do
-    [ -d "$root${1%/*}" ] || mkdir -p "$root${1%/*}"
-    : > "$root$1"
-    shift
-done
-shift
-printf '%s\\n' "$table" > "$base/table"
-mount -a -T "$base/table"
-ln -s LINKS "$root"
-exec "$@"
-""".replace("LINKS", " ".join(f'"$machine/{name}"' for name in (*NAMES, RUN)))
-"""Each program that it runs delays the machine by a millisecond or two, so the shell does what it can by itself, and
-what is bound is one table (fstab(5)): with a `mount` for each file, this took twice as long."""
+CLONE_NEWNS = 0x20000
+"""Of unshare(2); it unshares working directory and umask too (CLONE_FS)."""
+
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+"""Of mount(2)."""
+
+ROOM = b"mode=0755,size=64m"
+"""Of the file system that the root is in (tmpfs(5)): the jailer copies Firecracker into it, some 5 MB."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,44 +167,80 @@ def _show(path: Path) -> None:
         path.chmod(path.stat().st_mode | 0o444)
 
 
-def command_line(
-    jailer: str,
-    firecracker: list[str],
-    *,
-    name: str,
-    directory: Path,
-    files: Iterable[tuple[Path, bool]],
-    limits: Iterable[str] = (),
-) -> list[str]:
-    """Return the program and its arguments that run `firecracker`, a program and `--id` first, in the jail. Blocks.
+def root_of(directory: Path, binary: str, name: str) -> Path:
+    """Return where the jailer makes the root directory of the machine called `name`."""
+    return directory / BASE / Path(binary).resolve().name / name / "root"
 
-    `files` are what it reaches beside its directory, each with whether it is read-only; `limits` are arguments of the
-    jailer's (see `cgroups`).
+
+def enter(directory: Path, root: Path, files: Iterable[tuple[Path, bool]]) -> None:
+    """Give the calling thread, and what it starts, a mount namespace of its own with the jail's root in it. Blocks.
+
+    For a thread that ends then. `files` are what is reached in the jail beside the machine's `directory`, each with
+    whether it is read-only. Raises `EngineFailure` (code `jail-failed`).
     """
-    # The jailer says the name by itself.
-    binary, _, _, *arguments = firecracker
-    base, user = directory / BASE, str(user_of(name))
-    root = base / Path(binary).resolve().name / name / "root"
-    reached: dict[Path, str] = {}
+    try:
+        if _libc.unshare(CLONE_NEWNS):
+            raise _last_error("unshare")
+        os.umask(0o022)
+        _mount(None, Path("/"), MS_REC | MS_PRIVATE)
+        _mount("bhatti-jail", directory / BASE, 0, kind=b"tmpfs", data=ROOM)
+        for path, read_only in ((directory, False), *files):
+            target = Path(f"{root}{path}")
+            if path.is_dir():
+                target.mkdir(parents=True)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.touch()
+            _mount(path, target, MS_BIND)
+            if read_only:
+                _mount(None, target, MS_REMOUNT | MS_BIND | MS_RDONLY)
+        for name in (*NAMES, RUN):
+            (root / name).symlink_to(directory / name)
+    except OSError as error:
+        raise EngineFailure(
+            f"cannot build a machine's jail in {directory}: {error}",
+            hint="look into it with `bhatti doctor`; an empty firecracker.jailer starts machines without a jail",
+            code="jail-failed",
+        ) from error
+
+
+def _mount(
+    source: str | Path | None, target: Path, flags: int, *, kind: bytes | None = None, data: bytes = b""
+) -> None:
+    """Call mount(2)."""
+    if _libc.mount(None if source is None else os.fsencode(source), os.fsencode(target), kind, flags, data):
+        raise _last_error(str(target))
+
+
+def _last_error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), what)
+
+
+def reached(directory: Path, binary: str, files: Iterable[tuple[Path, bool]]) -> list[tuple[Path, bool]]:
+    """Return what has to be bound into the jail: `files`, each with whether it is read-only, and libraries. Blocks."""
+    found: dict[Path, bool] = {}
     for path, read_only in (*files, *((path, True) for path in libraries(binary))):
         # What is in the machine's directory is there with it; of what is missing, Firecracker will say so.
         if path.exists() and not path.is_relative_to(directory):
-            reached.setdefault(path, "bind,ro" if read_only else "bind")
-    table = [_bound(directory, root, "bind"), *(_bound(path, root, how) for path, how in reached.items())]
+            found.setdefault(path, read_only)
+    return list(found.items())
+
+
+def command_line(
+    jailer: str, firecracker: list[str], *, name: str, directory: Path, limits: Iterable[str] = ()
+) -> list[str]:
+    """Return the program and its arguments that run `firecracker`, a program and `--id` first, in the jail.
+
+    `limits` are arguments of the jailer's (see `cgroups`).
+    """
+    # The jailer says the name by itself.
+    binary, _, _, *arguments = firecracker
+    user = str(user_of(name))
     return [
-        *(UNSHARE, "--mount", "--propagation", "private", SHELL, "-c", SCRIPT, "sh"),
-        *(str(base), str(root), str(directory), "\n".join(table), *map(str, reached), "--"),
         *(jailer, "--id", name, "--exec-file", binary, "--uid", user, "--gid", user),
-        *("--chroot-base-dir", str(base), *limits, "--", *arguments),
+        *("--chroot-base-dir", str(directory / BASE), *limits, "--", *arguments),
     ]
-
-
-def _bound(path: Path, root: Path, how: str) -> str:
-    """Return the line of fstab(5) that binds `path` where it is below `root`."""
-    source, target = (
-        re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", where) for where in (str(path), f"{root}{path}")
-    )
-    return f"{source} {target} none {how}"
 
 
 @functools.cache

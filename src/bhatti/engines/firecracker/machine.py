@@ -9,7 +9,9 @@ of no use until it is complete, and nobody would use it: what it held before was
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -146,26 +148,26 @@ class FirecrackerMachine(QemuMachine):
         await anyio.to_thread.run_sync(jail.abolish, self.files.directory)
         # Whatever is set now: it is a snapshot that says whether its machine has a socket there.
         await anyio.Path(self.files.directory / jail.VSOCK).mkdir(mode=0o700)
+        enter = None
         if jailed:
             own = (log, metrics) if metrics is not None else (log,)
-            line = await anyio.to_thread.run_sync(self._jail_for, hardware, line[command.WORKING :], own)
-        return await VmProcess.spawn(line, log=output)
+            line, enter = await anyio.to_thread.run_sync(self._jail_for, hardware, line[command.WORKING :], own)
+        return await VmProcess.spawn(line, log=output, enter=enter)
 
-    def _jail_for(self, hardware: Hardware, firecracker: list[str], own: tuple[Path, ...]) -> list[str]:
-        """Make ready what the machine may reach, and return the command that runs it in its jail. Blocks."""
+    def _jail_for(
+        self, hardware: Hardware, firecracker: list[str], own: tuple[Path, ...]
+    ) -> tuple[list[str], Callable[[], None]]:
+        """Make ready what the machine may reach; return the command for its jail and how to go in. Blocks."""
         drives = [(drive.path, drive.read_only) for drive in hardware.drives if drive.path is not None]
         boot = (hardware.kernel, hardware.initramfs)
         jail.furnish(self.files.directory, self._user, [*drives, *((path, False) for path in own)], boot)
-        return jail.command_line(
-            self._settings.jailer,
-            firecracker,
-            name=command.instance_name(self.files),
-            directory=self.files.directory,
-            files=[*drives, *((path, True) for path in boot)],
-            limits=cgroups.arguments(
-                self._settings.jail_limits, parent=self._group, cpus=hardware.cpus, memory_mib=hardware.memory_mib
-            ),
+        directory, binary, name = self.files.directory, firecracker[0], command.instance_name(self.files)
+        limits = cgroups.arguments(
+            self._settings.jail_limits, parent=self._group, cpus=hardware.cpus, memory_mib=hardware.memory_mib
         )
+        line = jail.command_line(self._settings.jailer, firecracker, name=name, directory=directory, limits=limits)
+        files = jail.reached(directory, binary, [*drives, *((path, True) for path in boot)])
+        return line, partial(jail.enter, directory, jail.root_of(directory, binary, name), files)
 
     def _open_link(self, quarantine: Plug | None = None) -> GuestLink:
         agent = self.files.directory / command.AGENT

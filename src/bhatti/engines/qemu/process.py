@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,15 +115,21 @@ class VmProcess:
 
     @classmethod
     async def spawn(
-        cls, arguments: Sequence[str], *, log: Path, inherit: Mapping[int, int] | None = None
+        cls,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        inherit: Mapping[int, int] | None = None,
+        enter: Callable[[], None] | None = None,
     ) -> "VmProcess":
         """Start a program in a session of its own, so that it outlives us and no terminal's signals reach it.
 
-        `log` takes what it prints; `inherit` maps its file numbers to ours. Raises `MissingDependency` if there is no
-        such program. Not to be cancelled halfway: shielded.
+        `log` takes what it prints; `inherit` maps its file numbers to ours; `enter` takes the thread that will start
+        it, which ends then, into namespaces that are to be the program's. Raises `MissingDependency` if there is no
+        such program, and what `enter` raises. Not to be cancelled halfway: shielded.
         """
         with anyio.CancelScope(shield=True):
-            identity, pidfd = await anyio.to_thread.run_sync(_spawn, arguments, log, inherit or {})
+            identity, pidfd = await anyio.to_thread.run_sync(_spawn_inside, enter, arguments, log, inherit or {})
         return cls(identity, pidfd)
 
     @classmethod
@@ -228,6 +235,16 @@ class VmProcess:
         self._ended.set()
         for listener in self._listeners:
             listener(self._exit)
+
+
+def _spawn_inside(
+    enter: Callable[[], None] | None, arguments: Sequence[str], log: Path, inherit: Mapping[int, int]
+) -> tuple[ProcessIdentity, int]:
+    if enter is None:
+        return _spawn(arguments, log, inherit)
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(enter).result()
+        return thread.submit(_spawn, arguments, log, inherit).result()
 
 
 def _spawn(arguments: Sequence[str], log: Path, inherit: Mapping[int, int]) -> tuple[ProcessIdentity, int]:

@@ -1,5 +1,8 @@
-"""What needs no process; machines in a jail, and outside, are in test_machine.py."""
+"""Jails without a machine in them; machines in a jail, and outside, are in test_machine.py."""
 
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,8 @@ from tests.firecracker import need_jailer
 
 from bhatti.engines.firecracker import jail
 from bhatti.engines.firecracker.version import Firecracker, find_firecracker
-from bhatti.errors import MissingDependency
+from bhatti.errors import EngineFailure, MissingDependency
+from bhatti.images.programs import propagation
 
 
 def program(directory: Path, says: str) -> str:
@@ -106,32 +110,67 @@ def test_what_is_only_read_stays_roots_and_can_be_read(tmp_path: Path) -> None:
     assert (image.stat().st_mode & 0o777, image.stat().st_uid) == (0o644, owner)
 
 
-def test_what_it_reaches_is_said_before_what_it_runs(tmp_path: Path) -> None:
+def test_what_it_reaches_is_what_is_there_and_nothing_twice(tmp_path: Path) -> None:
     machine, base, data = tmp_path / "a machine", tmp_path / "base", tmp_path / "data"
     machine.mkdir()
     for path in (base, data, machine / "layer"):
         path.touch()
     files = [(base, True), (data, False), (machine / "layer", False), (tmp_path / "missing", True), (base, False)]
-    line = jail.command_line(
-        "/j", ["/bin/true", "--id", "n", "--api-sock", "s"], name="n", directory=machine, files=files
-    )
-    root = f"{machine}/jail/true/n/root"
-    begin = line.index(root)
-    assert line[begin + 1] == str(machine)
-    escaped = {path: path.replace(" ", "\\040") for path in (str(machine), root)}
-    assert line[begin + 2].splitlines()[:3] == [
-        f"{escaped[str(machine)]} {escaped[root]}{escaped[str(machine)]} none bind",
-        f"{base} {escaped[root]}{base} none bind,ro",
-        f"{data} {escaped[root]}{data} none bind",
-    ]
-    libraries = [str(path) for path in jail.libraries("/bin/true")]
-    assert line[begin + 3 : line.index("--")] == [str(base), str(data), *libraries]
+    libraries = [(path, True) for path in jail.libraries("/bin/true")]
+    assert jail.reached(machine, "/bin/true", files) == [(base, True), (data, False), *libraries]
+
+
+def test_the_jailer_is_told_the_name_and_the_limits(tmp_path: Path) -> None:
+    line = jail.command_line("/j", ["/bin/true", "--id", "n", "--api-sock", "s"], name="n", directory=tmp_path)
     assert line[line.index("--id") + 1] == "n"
     assert line[-3:] == ["--", "--api-sock", "s"]
     limited = jail.command_line(
-        "/j", ["/bin/true", "--id", "n"], name="n", directory=machine, files=[], limits=["--cgroup", "pids.max=9"]
+        "/j", ["/bin/true", "--id", "n"], name="n", directory=tmp_path, limits=["--cgroup", "pids.max=9"]
     )
     assert limited[-3:] == ["--cgroup", "pids.max=9", "--"]
+
+
+@pytest.fixture
+def inside() -> Iterator[ThreadPoolExecutor]:
+    """A thread of its own, which may go into namespaces."""
+    if os.geteuid() != 0 or propagation() == "unchanged":
+        pytest.skip("a mount namespace with private mounts needs root, and a / that is a mount point")
+    with ThreadPoolExecutor(1) as thread:
+        yield thread
+
+
+def test_a_jail_is_seen_by_whoever_went_in_and_what_is_only_read_cannot_be_written(
+    tmp_path: Path, inside: ThreadPoolExecutor
+) -> None:
+    machine, image, data = tmp_path / "a machine", tmp_path / "an image", tmp_path / "data"
+    machine.mkdir()
+    (machine / jail.BASE).mkdir()
+    image.write_text("image")
+    data.touch()
+    root = jail.root_of(machine, "/bin/true", "n")
+    before = Path("/proc/self/mountinfo").read_text()
+    inside.submit(jail.enter, machine, root, [(image, True), (data, False)]).result()
+
+    def use() -> None:
+        Path(f"{root}{data}").write_text("data")
+        Path(f"{root}{machine}/made").touch()
+        assert Path(f"{root}{image}").read_text() == "image"
+        assert (root / "vda").readlink() == machine / "vda"
+        with pytest.raises(OSError, match="Read-only"):
+            Path(f"{root}{image}").write_text("changed")
+        assert root.parent.stat().st_mode & 0o777 == 0o755
+
+    inside.submit(use).result()
+    assert (data.read_text(), image.read_text(), (machine / "made").exists()) == ("data", "image", True)
+    assert list((machine / jail.BASE).iterdir()) == []
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_a_jail_that_cannot_be_built_is_told(tmp_path: Path, inside: ThreadPoolExecutor) -> None:
+    root = jail.root_of(tmp_path, "/bin/true", "n")
+    with pytest.raises(EngineFailure, match=f"No such file or directory: '{tmp_path}/{jail.BASE}'") as refusal:
+        inside.submit(jail.enter, tmp_path, root, []).result()
+    assert refusal.value.code == "jail-failed"
 
 
 def test_a_program_that_is_linked_dynamically_has_its_libraries() -> None:
