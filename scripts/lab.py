@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -104,6 +105,9 @@ NO_TESTS_LEFT = 5
 """What pytest says when it has selected none: all had a result already."""
 
 BAD = ("failed", "died")
+
+PATIENCE_S = 180
+"""For how long the lab's machine may be silent: with QEMU's machines in it, it was for half a minute, and went on."""
 
 STARTS = 8
 """How often the lab's machine is started before it is given up."""
@@ -194,16 +198,14 @@ def run(demo: Demo, tests: Sequence[str], selection: str, *, measure: bool) -> i
     put_firecracker(demo, os.environ.get("BHATTI_FIRECRACKER", ""))
     begin(demo)
     demo.bhatti("exec", "-u", "root", NAME, "--", "sh", "-c", PREPARE, show=True)
-    inside = (
-        "exec", "-u", "root", *(word for item in ENVIRONMENT for word in ("--env", item)), "--cwd", "/opt/bhatti", NAME,
-        "--",
-    )  # fmt: skip
-    demo.bhatti(*inside, "python3", "-c", PROBE, show=True)
+    environment = [word for item in ENVIRONMENT for word in ("--env", item)]
+    inside = ("-u", "root", *environment, "--cwd", "/opt/bhatti", NAME, "--")
+    demo.bhatti("exec", *inside, "python3", "-c", PROBE, show=True)
     code = test(
         demo,
-        demo.command(
-            *inside, "sh", "-c", TO_THE_END, "sh", "python3", "-u", "-m", "pytest", "-p", "no:cacheprovider",
-            "-p", "scripts.lab_results", "-v", "--timeout=900", "-k", selection, *tests,
+        (
+            "exec", "--detach", "--json", *inside, "sh", "-c", TO_THE_END, "sh", "python3", "-u", "-m", "pytest",
+            "-p", "no:cacheprovider", "-p", "scripts.lab_results", "-v", "--timeout=900", "-k", selection, *tests,
         ),
     )  # fmt: skip
     lines = demo.bhatti("exec", "-u", "root", NAME, "--", "cat", RESULTS)
@@ -214,7 +216,7 @@ def run(demo: Demo, tests: Sequence[str], selection: str, *, measure: bool) -> i
     good = tell(results(lines.decode().splitlines()).values())
     print(f"lab: every test's result and time is in {target}")
     if measure:
-        demo.bhatti(*inside, "python3", "-m", "bench", "kvm", show=True)
+        demo.bhatti("exec", *inside, "python3", "-m", "bench", "kvm", show=True)
     return code if code or good else 1
 
 
@@ -243,20 +245,44 @@ def begin(demo: Demo) -> None:
 def test(demo: Demo, command: Sequence[str]) -> int:
     """Run the tests to their end, over the deaths of the lab's machine; return the last pytest's exit code."""
     for _ in range(STARTS):
-        subprocess.run(command, env=demo.env, stdin=subprocess.DEVNULL, check=False)
-        told = subprocess.run(
-            demo.command("exec", NAME, "--", "cat", CODE), env=demo.env, stdout=subprocess.PIPE, check=False,
-        )  # fmt: skip
-        if told.returncode == 0:
-            code = int(told.stdout)
+        begun = json.loads(demo.bhatti(*command))
+        if follow(demo, begun["pid"], begun["output_file"]):
+            code = int(demo.bhatti("exec", NAME, "--", "cat", CODE))
             return 0 if code == NO_TESTS_LEFT else code
         print("lab: its machine has died; started again for the tests that have no result yet", flush=True)
         demo.bhatti("inspect", NAME, show=True)
-        # One that hangs is not dead yet; one that is dead cannot be stopped.
+        # One that hangs may come to life yet; one that is dead cannot be stopped.
         subprocess.run(demo.command("stop", "--no-memory", NAME), env=demo.env, check=False)
         demo.bhatti("start", NAME, show=True)
         begin(demo)
     raise SystemExit(f"lab: its machine died {STARTS} times")
+
+
+def follow(demo: Demo, pid: int, output: str) -> bool:
+    """Show what a process in the lab says until it has ended; return whether the machine has lived on."""
+    shown = 0
+    while answers(demo):
+        words = ("tail", f"--pid={pid}", f"--bytes=+{shown + 1}", "--follow", output)
+        command = demo.command("exec", "--no-stdin", "-u", "root", NAME, "--", *words)
+        with subprocess.Popen(command, env=demo.env, stdout=subprocess.PIPE) as tail:
+            assert tail.stdout is not None
+            while said := os.read(tail.stdout.fileno(), 1 << 16):
+                sys.stdout.buffer.write(said)
+                sys.stdout.flush()
+                shown += len(said)
+        if tail.returncode == 0:
+            return True
+    return False
+
+
+def answers(demo: Demo) -> bool:
+    """Wait until the lab's machine answers; return whether it has within `PATIENCE_S`."""
+    end = time.monotonic() + PATIENCE_S
+    while subprocess.run(demo.command("exec", NAME, "--", "true"), env=demo.env, check=False).returncode != 0:
+        if time.monotonic() > end:
+            return False
+        time.sleep(1)  # of a machine that is dead we are told at once
+    return True
 
 
 def tell(found: Iterable[Result]) -> bool:

@@ -162,7 +162,7 @@ class Connection:
         """Gather what a command says until EXIT, or until ERROR."""
         result = Result()
         out: dict[int, list[bytes]] = {FrameType.STDOUT: [], FrameType.STDERR: []}
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + patience_s * SLOWNESS
         while result.code is None and not result.error:
             kind, payload = self.receive(max(0.0, deadline - time.monotonic()) / SLOWNESS)
             if kind in out:
