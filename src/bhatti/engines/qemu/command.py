@@ -140,8 +140,10 @@ def _virtio(kind: str, *options: str) -> str:
 
 
 def _processor(machine: Hardware) -> list[str]:
-    # Without la57 the emulated processor walks four levels of page tables instead of five.
-    model = "host" if machine.accelerator == "kvm" else "max,la57=off"
+    # Without la57 the emulated processor walks four levels of page tables instead of five. Without erms, kernel and C
+    # library clear and copy by words: `rep stosb` is emulated byte by byte, and for each, in a page that held code, the
+    # translator looks through all that it made of the page.
+    model = "host" if machine.accelerator == "kvm" else "max,la57=off,erms=off"
     return ["-accel", machine.accelerator, "-cpu", model, "-smp", str(machine.cpus)]
 
 
