@@ -5,13 +5,13 @@ is a sandbox with QEMU, this repository and its images inside, in which the conf
 recovery, run with KVM. What became of each test is read back into `build/lab/`. A Firecracker that BHATTI_FIRECRACKER
 names goes in too, with the jailer that is beside it, and its engine is tested, in jails; without one that is skipped.
 
-    make lab                                             conformance and recovery (hours on two cores)
+    make lab                                             conformance and recovery (an hour or two)
     make lab LAB_ARGS=tests/conformance/test_config.py   a part of it: six minutes
     make lab LAB_ARGS="-k firecracker"                   one engine
     make lab LAB_ARGS=--measure                          and the engines' times beside each other
 
-Debian 12's emulator is not perfect at this (see `CPUS`). A machine
-that has died or hangs is started again, and goes on with the tests that have no result yet (`scripts.lab_results`).
+Debian 12's emulator is not perfect at this (see `CPUS`). A machine that has died or hangs is started again, and goes on
+with the tests that have no result yet (`scripts.lab_results`).
 """
 
 import argparse
