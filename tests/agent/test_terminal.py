@@ -242,11 +242,20 @@ def test_an_attached_session_is_not_idle(agent: Agent) -> None:
         assert agent.sessions()[identifier]["running"] is True
 
 
-def test_a_session_that_ended_alone_shows_its_end_to_who_comes_late(agent: Agent) -> None:
+def ended_alone(agent: Agent) -> str:
+    """Return the id of a session that has ended when nobody was there."""
+    gate = agent.path("gate")
+    agent.sh(f"mkfifo {gate}")
     with agent.connect() as connection:
-        identifier = connection.open_session("sh", "-c", "read x; echo last words; exit 4")["session_id"]
-        connection.type("\n")
+        identifier = connection.open_session("sh", "-c", f"read x <{gate}; echo last words; exit 4")["session_id"]
+    wait_until(lambda: not agent.sessions()[identifier]["attached"], "it is alone")
+    agent.sh(f"echo >{gate}; rm {gate}")
     wait_until(lambda: not agent.sessions()[identifier]["running"], "it has ended")
+    return str(identifier)
+
+
+def test_a_session_that_ended_alone_shows_its_end_to_who_comes_late(agent: Agent) -> None:
+    identifier = ended_alone(agent)
     assert agent.sessions()[identifier]["exit_code"] == 4
     with agent.connect() as connection:
         assert connection.attach(identifier)["running"] is False
@@ -264,10 +273,7 @@ def test_a_delivered_end_removes_the_session(agent: Agent) -> None:
 
 
 def test_killing_a_session_that_has_ended_forgets_it(agent: Agent) -> None:
-    with agent.connect() as connection:
-        identifier = connection.open_session("sh", "-c", "read x")["session_id"]
-        connection.type("\n")
-    wait_until(lambda: not agent.sessions()[identifier]["running"], "it has ended")
+    identifier = ended_alone(agent)
     kill(agent, identifier)
     assert identifier not in agent.sessions()
 
